@@ -1,0 +1,27 @@
+# Recipes of the house.  `just` alone lists them.
+
+python := env("LEANMESH_PYTHON", ".venv/bin/python")
+
+[private]
+default:
+    @just --list
+
+# Makes .venv with everything development needs
+setup:
+    python3 -m venv .venv
+    .venv/bin/pip install -e '.[dev]'
+
+# Lints and type-checks
+check:
+    {{python}} -m ruff check .
+    {{python}} -m ruff format --check .
+    {{python}} -m pyright
+
+# Mends what the linter can mend
+fix:
+    {{python}} -m ruff check --fix .
+    {{python}} -m ruff format .
+
+# Runs the tests
+test *ARGS:
+    {{python}} -m pytest {{ARGS}}

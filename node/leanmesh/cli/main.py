@@ -1,0 +1,42 @@
+"""The `leanmesh` command: a group whose commands are imported only when they are called."""
+
+import importlib
+import sys
+
+import click
+
+from leanmesh.errors import LocalError, NodeError
+
+# Command name -> "module:attribute".  A command's libraries are loaded when it runs, not before.
+COMMANDS: dict[str, str] = {}
+
+
+class LazyGroup(click.Group):
+    """A click group that imports a command's module when the command is looked up."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        target = COMMANDS.get(cmd_name)
+        if target is None:
+            return None
+        module_name, _, attribute = target.partition(":")
+        command = getattr(importlib.import_module(module_name), attribute)
+        assert isinstance(command, click.Command)
+        return command
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="leanmesh")
+def root() -> None:
+    """A gossipsub peer node whose figures are true."""
+
+
+def main() -> None:
+    """Run the command line.  Exit codes: 0 done, 1 failed at run time, 2 wrong usage or settings."""
+    try:
+        root(prog_name="leanmesh")
+    except NodeError as error:
+        click.echo(f"error: {error}", err=True)
+        sys.exit(2 if isinstance(error, LocalError) else 1)

@@ -1,0 +1,1 @@
+"""Decides.  A pure state machine: no I/O, clock, dice or tasks of its own."""

@@ -1,0 +1,1 @@
+"""Who a peer is: keys, peer ids, signatures, signed records, the key file."""

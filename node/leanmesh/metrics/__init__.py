@@ -1,0 +1,1 @@
+"""Counts: the catalog, the cells, the snapshot and its encoding."""

@@ -1,0 +1,1 @@
+"""Joins connections, the gossip core and the metrics into a node."""

@@ -1,0 +1,1 @@
+"""Moves bytes on Trio: dial, listen, connections, streams."""

@@ -1,0 +1,1 @@
+"""Sans-IO protocols of the connection: bytes in, events and bytes out."""
