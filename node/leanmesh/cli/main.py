@@ -15,9 +15,11 @@ class LazyGroup(click.Group):
     """A click group that imports a command's module when the command is looked up."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
+        """All command names, in alphabetical order."""
         return sorted(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import one command, or None when there is no such name."""
         target = COMMANDS.get(cmd_name)
         if target is None:
             return None
