@@ -15,7 +15,7 @@ setup:
 check:
     {{python}} -m ruff check .
     {{python}} -m ruff format --check .
-    {{python}} -m pyright
+    {{python}} -m pyright --pythonpath {{python}}
 
 # Mends what the linter can mend
 fix:
@@ -25,3 +25,8 @@ fix:
 # Runs the tests
 test *ARGS:
     {{python}} -m pytest {{ARGS}}
+
+# Generates *_pb2.py and *_pb2.pyi next to their .proto files
+proto:
+    cd node && for schema in $(find leanmesh -name '*.proto'); do \
+        ../{{python}} -m grpc_tools.protoc -I . --python_out=. --pyi_out=. $schema || exit 1; done
