@@ -8,7 +8,9 @@ import click
 from leanmesh.errors import LocalError, NodeError
 
 # Command name -> "module:attribute".  A command's libraries are loaded when it runs, not before.
-COMMANDS: dict[str, str] = {}
+COMMANDS: dict[str, str] = {
+    "check-config": "leanmesh.cli.check_config:check_config",
+}
 
 
 class LazyGroup(click.Group):
