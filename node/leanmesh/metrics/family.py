@@ -33,13 +33,25 @@ def _check_name(instance: object, attribute: "attrs.Attribute[str]", value: str)
         raise ValueError(f"{value!r} is no metric name")
 
 
+def _check_fixed(
+    instance: "FamilySpec",
+    attribute: "attrs.Attribute[tuple[tuple[str, tuple[str, ...]], ...]]",
+    value: tuple[tuple[str, tuple[str, ...]], ...],
+) -> None:
+    for label, values in value:
+        if label not in instance.labels or not values:
+            raise ValueError(f"{instance.name} has no label {label!r} with the values {values}")
+
+
 @attrs.frozen
 class FamilySpec:
     """One family of series.
 
     `resolution` is the value of one stored step, in the family's base unit.
     `series_limit` bounds the label sets; those beyond it are counted under
-    `other` in every label and in leanmesh_series_dropped_total.
+    `other` in every label and in leanmesh_series_dropped_total.  `fixed` lists the
+    values of the labels that have a known few: such families are complete on the
+    page from the start (see catalog.prime), so that a rate never misses its first event.
     """
 
     name: str = attrs.field(validator=_check_name)
@@ -47,6 +59,9 @@ class FamilySpec:
     labels: tuple[str, ...] = attrs.field(default=(), validator=_check_labels, kw_only=True)
     resolution: float = attrs.field(default=1.0, kw_only=True)
     series_limit: int = attrs.field(default=SERIES_LIMIT, kw_only=True)
+    fixed: tuple[tuple[str, tuple[str, ...]], ...] = attrs.field(
+        default=(), validator=_check_fixed, kw_only=True
+    )
 
 
 @attrs.frozen

@@ -1,0 +1,162 @@
+"""The Snapshotter: it alone turns the stores into a Snapshot, and publishes it by swapping one reference.
+
+A refresh is one synchronous pass: refreshers, then one copy of the cells,
+then the sources, then the encoding.  It runs in the task that asked for it, so
+no task has to be woken first and a busy loop cannot starve it.  A refresh in
+which a source raises publishes nothing: the old snapshot stays and its age grows.
+"""
+
+import time
+from collections.abc import Callable, Collection, Sequence
+
+import attrs
+import trio
+
+from leanmesh.metrics.family import FamilySpec
+from leanmesh.metrics.page import Page, PageFormat, Pages, partial_page
+from leanmesh.metrics.params import MetricsParams
+from leanmesh.metrics.refreshers import Refreshers
+from leanmesh.metrics.report import Report
+from leanmesh.metrics.sample import Family
+from leanmesh.metrics.snapshot import Block, Snapshot, encode_family, named
+from leanmesh.metrics.sources import ReadSamples, SourceHandle, Sources
+
+
+def _empty_pages() -> Pages:
+    return Pages(Snapshot(0, trio.current_time(), time.time(), ()))
+
+
+@attrs.define(eq=False)
+class Snapshotter:
+    """Takes, keeps and serves snapshots.  Made inside a Trio run, because it reads the loop's clock.
+
+    Until the first refresh `current` is the empty snapshot of generation 0.
+    """
+
+    params: MetricsParams = attrs.field(factory=MetricsParams)
+    refreshers: Refreshers = attrs.field(factory=Refreshers)
+    sources: Sources = attrs.field(factory=Sources)
+    wall_clock: Callable[[], float] = attrs.field(default=time.time)
+    _pages: Pages = attrs.field(factory=_empty_pages, init=False)
+    _report: Report = attrs.field(init=False)
+    _attempts: int = attrs.field(default=0, init=False)
+    _attempted_at_s: float = attrs.field(default=float("-inf"), init=False)
+    _is_marked: bool = attrs.field(default=False, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._report = Report(self.current.taken_at_unix_s)
+
+    @property
+    def current(self) -> Snapshot:
+        """The snapshot as it is published now, whatever its age."""
+        return self._pages.snapshot
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether a snapshot has been taken."""
+        return self.current.generation > 0
+
+    @property
+    def age_s(self) -> float:
+        """How old the current snapshot is."""
+        return trio.current_time() - self.current.taken_at_s
+
+    def add_source(self, name: str, specs: Sequence[FamilySpec], read: ReadSamples) -> SourceHandle:
+        """Have `read()` answer the values of `specs` at each refresh."""
+        return self.sources.add(name, specs, read)
+
+    def mark_changed(self) -> None:
+        """Say that something changed which no cell shows, so that the next tick refreshes."""
+        self._is_marked = True
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Take the first snapshot, say so, and then a new one each tick in which something changed."""
+        await self.refresh()
+        task_status.started()
+        while True:
+            await trio.sleep_until(max(self._attempted_at_s, trio.current_time()) + self.params.tick_s)
+            is_due = trio.current_time() >= self._attempted_at_s + self.params.tick_s
+            if is_due and self._has_changed():
+                await self.refresh()
+
+    async def fresh(self) -> Snapshot:
+        """For a scrape: the current snapshot, or the next one when that is older than `max_age_s`.
+
+        Waits at most `wait_limit_s` and then answers the old one.
+        """
+        if self.age_s > self.params.max_age_s or not self.is_ready:
+            with trio.move_on_after(self.params.wait_limit_s):
+                await self.refresh()
+        return self.current
+
+    async def refresh(self) -> Snapshot:
+        """For embedders: a snapshot that was begun after this call.
+
+        All who wait at the same time share one refresh, and refreshes are
+        `refresh_interval_min_s` apart.  When a source raises, the old snapshot is
+        answered: its generation tells.
+        """
+        attempts = self._attempts
+        await trio.sleep_until(self._attempted_at_s + self.params.refresh_interval_min_s)
+        if self._attempts == attempts:
+            self._attempt()
+        return self.current
+
+    async def page(
+        self,
+        page_format: PageFormat = PageFormat.TEXT,
+        *,
+        names: Collection[str] = (),
+        is_gzipped: bool = False,
+    ) -> Page:
+        """Answer one scrape: all families, or those that `names` stand for."""
+        await self.fresh()
+        pages, report = self._pages, self.report_blocks()
+        if not names:
+            return await pages.page(page_format, report, is_gzipped=is_gzipped)
+        blocks = named((*pages.snapshot.blocks, *report), names)
+        return await partial_page(
+            blocks, page_format, is_gzipped=is_gzipped, generation=pages.snapshot.generation
+        )
+
+    def report(self) -> tuple[Family, ...]:
+        """The families about the current snapshot itself, true now: generation, age, errors, durations."""
+        return self._report.families(self.current, self.age_s, self.sources.errors.counts)
+
+    def report_blocks(self) -> tuple[Block, ...]:
+        """The report, encoded."""
+        return tuple(self._encode(family) for family in self.report())
+
+    def _has_changed(self) -> bool:
+        return self._is_marked or self._report.has_failed
+
+    def _encode(self, family: Family) -> Block:
+        return encode_family(family, with_created=self.params.has_created_samples)
+
+    def _attempt(self) -> None:
+        """Refresh once, now."""
+        started_s = time.perf_counter()
+        self._attempts += 1
+        self._attempted_at_s = trio.current_time()
+        self._is_marked = False
+        blocks = self._take()
+        self._report.attempted(time.perf_counter() - started_s, has_failed=blocks is None)
+        if blocks is not None:
+            self._publish(blocks)
+
+    def _publish(self, blocks: list[Block]) -> None:
+        snapshot = Snapshot(
+            self.current.generation + 1, self._attempted_at_s, self.wall_clock(), tuple(blocks)
+        )
+        # Encoded before it is published: no scrape pays for it, or waits for another that does.
+        assert snapshot.text is not None
+        self._pages = Pages(snapshot)
+
+    def _take(self) -> list[Block] | None:
+        self.refreshers.run()
+        families = self.sources.read(created_unix_s=self.current.taken_at_unix_s)
+        if families is None:
+            return None
+        blocks = [self._encode(family) for family in families]
+        blocks.sort(key=lambda block: block.spec.name)
+        return blocks
