@@ -30,3 +30,11 @@ test *ARGS:
 proto:
     cd node && for schema in $(find leanmesh -name '*.proto'); do \
         ../{{python}} -m grpc_tools.protoc -I . --python_out=. --pyi_out=. $schema || exit 1; done
+
+# Builds the peers that others wrote into the user's cache: all, or those named (go, js, py)
+interop-build *LANGUAGES:
+    {{python}} tests/interop/build.py {{LANGUAGES}}
+
+# Builds them and runs every test that talks to them; none may skip
+interop *ARGS: interop-build
+    LEANMESH_INTEROP=require {{python}} -m pytest -m interop {{ARGS}}
