@@ -191,7 +191,7 @@ class NoiseHandshake:
         return static + self._symmetric.encrypt_and_hash(self._credentials.payload)
 
     def _finish(self, remote: "_Remote", *, offered: tuple[str, ...], supported: tuple[str, ...]) -> None:
-        """Open the session.  `offered` are the initiator's muxers, preferred first, `supported` the other's."""
+        """Open the session.  `offered` are the initiator's muxers in its order, `supported` the other's."""
         forth, back = self._symmetric.split()
         self.session = NoiseSession(
             remote_key=remote.key,
