@@ -1,0 +1,92 @@
+#include <assert.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include "page.h"
+
+static const char DIGIT_PAIRS[] =
+    "00010203040506070809101112131415161718192021222324252627282930313233343536373839404142434445464748495051"
+    "525354555657585960616263646566676869707172737475767778798081828384858687888990919293949596979899";
+
+/* Writes the digits of `value` so that they end before `end`; answers where they begin. */
+static char *write_digits(char *end, uint64_t value)
+{
+    while (value >= 100) {
+        unsigned pair = (unsigned)(value % 100) * 2;
+        value /= 100;
+        *--end = DIGIT_PAIRS[pair + 1];
+        *--end = DIGIT_PAIRS[pair];
+    }
+    if (value >= 10) {
+        *--end = DIGIT_PAIRS[value * 2 + 1];
+        *--end = DIGIT_PAIRS[value * 2];
+    } else {
+        *--end = (char)('0' + value);
+    }
+    return end;
+}
+
+/* Writes one number and a newline at `out`, at most PAGE_MAX_NUMBER_BYTES; answers what follows it. */
+static char *write_number(char *out, uint64_t value, unsigned decimals, int is_signed)
+{
+    char digits[PAGE_MAX_NUMBER_BYTES];
+    char *end = digits + sizeof digits;
+
+    if (is_signed && (int64_t)value < 0) {
+        *out++ = '-';
+        value = 0 - value;
+    }
+    while (decimals > 0 && value % 10 == 0) { /* Zeros at the end of the fraction; all of it for 0. */
+        value /= 10;
+        decimals--;
+    }
+    char *begin = write_digits(end, value);
+    if (decimals > 0) {
+        while ((size_t)(end - begin) <= decimals) /* 25 with four decimals is 0.0025. */
+            *--begin = '0';
+        size_t whole = (size_t)(end - begin) - decimals;
+        memcpy(out, begin, whole);
+        out += whole;
+        *out++ = '.';
+        begin += whole;
+    }
+    memcpy(out, begin, (size_t)(end - begin));
+    out += end - begin;
+    *out++ = '\n';
+    return out;
+}
+
+int64_t page_render(const char *prefixes, uint64_t prefixes_bytes, const page_line *lines, uint32_t line_count,
+                    const uint64_t *values, uint64_t value_count, const uint32_t *cut_lines, uint64_t *cut_bytes,
+                    uint32_t cut_count, char *out, uint64_t out_bytes)
+{
+    const char *const start = out;
+    const char *const stop = out + out_bytes;
+    uint64_t prefix_begin = 0;
+    uint64_t number = 0;
+    uint32_t cut = 0;
+
+    for (uint32_t i = 0; i < line_count; i++) {
+        const page_line *line = &lines[i];
+        if (line->prefix_end < prefix_begin || line->prefix_end > prefixes_bytes || line->decimals > PAGE_MAX_DECIMALS)
+            return -1;
+        uint64_t prefix_size = line->prefix_end - prefix_begin;
+        if ((uint64_t)(stop - out) < prefix_size + PAGE_MAX_NUMBER_BYTES)
+            return -1;
+        if (!(line->flags & PAGE_AGAIN)) {
+            if (line->slot >= value_count)
+                return -1;
+            number = values[line->slot] + (line->flags & PAGE_ADD ? number : 0);
+        }
+        memcpy(out, prefixes + prefix_begin, prefix_size);
+        prefix_begin = line->prefix_end;
+        out = write_number(out + prefix_size, number, line->decimals, line->flags & PAGE_SIGNED);
+        for (; cut < cut_count && cut_lines[cut] == i + 1; cut++)
+            cut_bytes[cut] = (uint64_t)(out - start);
+    }
+    if (cut != cut_count)
+        return -1;
+    assert(out <= stop);
+    return out - start;
+}
