@@ -1,0 +1,119 @@
+"""The entries of an RPC as bytes: each complete with tag and length, ready to be joined.
+
+Joining complete entries is all that protobuf asks of a repeated field, so an RPC never has to be built as an
+object to be sent, and the size of one is known before it is made.
+"""
+
+from collections.abc import Iterable, Sequence
+
+from leanmesh.gossip import rpc_pb2
+from leanmesh.gossip.rpc import Prune
+from leanmesh.gossip.scan import CONTROL_TAG, PUBLISH_TAG, SUBSCRIPTION_TAG
+from leanmesh.wire.varint import encode_varint
+
+_IHAVE_TAG, _IWANT_TAG, _GRAFT_TAG, _PRUNE_TAG, _IDONTWANT_TAG = 0x0A, 0x12, 0x1A, 0x22, 0x2A
+
+
+def delimited(tag: int, body: bytes) -> bytes:
+    """A length-delimited field with a one-byte tag."""
+    return b"%c%b%b" % (tag, encode_varint(len(body)), body)
+
+
+def delimited_size_bytes(length: int) -> int:
+    """The size of a length-delimited field with a one-byte tag and a body of `length` bytes."""
+    if length < 0x80:
+        return 2 + length
+    if length < 0x4000:
+        return 3 + length
+    return 1 + len(encode_varint(length)) + length
+
+
+def plain_message_size_bytes(data_bytes: int, topic_bytes: int) -> int:
+    """The size of a publish entry that holds data and topic alone."""
+    return delimited_size_bytes(delimited_size_bytes(data_bytes) + delimited_size_bytes(topic_bytes))
+
+
+def message_size_bytes(
+    topic: bytes | None,
+    data: bytes | None,
+    source: bytes | None,
+    seqno: bytes | None,
+    signature: bytes | None,
+    key: bytes | None,
+) -> int:
+    """The size of the publish entry that `message` would make."""
+    size = 0
+    for part in (topic, data, source, seqno, signature, key):
+        if part is not None:
+            size += delimited_size_bytes(len(part))
+    return delimited_size_bytes(size)
+
+
+def message_body(
+    topic: bytes | None,
+    data: bytes | None,
+    source: bytes | None = None,
+    seqno: bytes | None = None,
+    signature: bytes | None = None,
+    key: bytes | None = None,
+) -> bytes:
+    """The protobuf Message: the fields that are not None, in the order of their numbers."""
+    parts = ((0x0A, source), (0x12, data), (0x1A, seqno), (0x22, topic), (0x2A, signature), (0x32, key))
+    return b"".join([delimited(tag, part) for tag, part in parts if part is not None])
+
+
+def message(
+    topic: bytes | None,
+    data: bytes | None,
+    source: bytes | None = None,
+    seqno: bytes | None = None,
+    signature: bytes | None = None,
+    key: bytes | None = None,
+) -> bytes:
+    """A publish entry."""
+    return delimited(PUBLISH_TAG, message_body(topic, data, source, seqno, signature, key))
+
+
+def subscription(subscribe: bool, topic: str) -> bytes:
+    """A subscription entry."""
+    known = rpc_pb2.SubOpts(subscribe=subscribe, topic_id=topic.encode())
+    return delimited(SUBSCRIPTION_TAG, known.SerializeToString())
+
+
+def control(parts: Iterable[bytes]) -> bytes:
+    """The control field, out of entries made by the functions below."""
+    return delimited(CONTROL_TAG, b"".join(parts))
+
+
+def ihave(topic: str, message_ids: Sequence[bytes]) -> bytes:
+    """One IHAVE entry of the control field."""
+    known = rpc_pb2.ControlIHave(topic_id=topic.encode(), message_ids=message_ids)
+    return delimited(_IHAVE_TAG, known.SerializeToString())
+
+
+def iwant(message_ids: Sequence[bytes]) -> bytes:
+    """One IWANT entry of the control field."""
+    return delimited(_IWANT_TAG, rpc_pb2.ControlIWant(message_ids=message_ids).SerializeToString())
+
+
+def graft(topic: str) -> bytes:
+    """One GRAFT entry of the control field."""
+    return delimited(_GRAFT_TAG, rpc_pb2.ControlGraft(topic_id=topic.encode()).SerializeToString())
+
+
+def prune(value: Prune) -> bytes:
+    """One PRUNE entry of the control field."""
+    known = rpc_pb2.ControlPrune(
+        topic_id=value.topic.encode(),
+        backoff=value.backoff_s,
+        peers=[
+            rpc_pb2.PeerInfo(peer_id=peer.peer_id, signed_peer_record=peer.signed_peer_record)
+            for peer in value.peers
+        ],
+    )
+    return delimited(_PRUNE_TAG, known.SerializeToString())
+
+
+def idontwant(message_ids: Sequence[bytes]) -> bytes:
+    """One IDONTWANT entry of the control field."""
+    return delimited(_IDONTWANT_TAG, rpc_pb2.ControlIDontWant(message_ids=message_ids).SerializeToString())

@@ -1,0 +1,317 @@
+"""What waits for one peer: bounded, control before data, withdrawn on IDONTWANT.
+
+The outbox decides nothing about gossip and writes to no socket.  The router puts things in, the peer's
+writer takes whole RPCs out.  Control is kept as wishes rather than as bytes: per topic the last of subscribe
+and unsubscribe, the last of GRAFT and PRUNE.  Their number is bounded by our own topics, so they need no
+limit and can never be lost to data.
+
+The books close, for each priority: put = written + full + expired + withdrawn + peer gone + queued.
+"""
+
+import enum
+from collections.abc import Callable, Iterable, Sequence
+
+import attrs
+
+from leanmesh.gossip.dialect import Dialect
+from leanmesh.gossip.packing import PendingControl, fill, pack
+from leanmesh.gossip.rpc import PeerInfo, Prune
+from leanmesh.gossip.wire_params import OutboxLimits
+
+
+class Priority(enum.IntEnum):
+    """The order in which messages leave when several wait."""
+
+    OWN = 0
+    """Published here: nobody else can send it yet."""
+    FORWARDED = 1
+    """Passed on: others in the mesh pass it on too."""
+    ANSWER = 2
+    """Asked for with IWANT: old already, and the peer asks others as well."""
+
+
+class Drop(enum.StrEnum):
+    """Why a copy never reached the writer."""
+
+    FULL = "full"
+    EXPIRED = "expired"
+    WITHDRAWN = "withdrawn"
+    PEER_GONE = "peer_gone"
+
+
+@attrs.define
+class Ledger:
+    """What became of the copies of one priority since the outbox was made."""
+
+    put: int = 0
+    written: int = 0
+    full: int = 0
+    expired: int = 0
+    withdrawn: int = 0
+    peer_gone: int = 0
+
+
+@attrs.define
+class ControlDrops:
+    """Ids that were not queued because as many as the limit allows were waiting."""
+
+    ihave: int = 0
+    iwant: int = 0
+    idontwant: int = 0
+
+
+@attrs.define
+class _Lane:
+    """The copies of one priority, oldest first: id -> (publish entry, since when it waits)."""
+
+    waiting: dict[bytes, tuple[bytes, float]] = attrs.Factory(dict[bytes, tuple[bytes, float]])
+    ledger: Ledger = attrs.Factory(Ledger)
+
+
+class Outbox:
+    """Pending output for one peer.
+
+    `on_ready` is called with the outbox when it stops being empty: whoever writes need not look at all
+    outboxes after each pass.
+    """
+
+    def __init__(
+        self,
+        dialect: Dialect,
+        limits: OutboxLimits,
+        on_ready: "Callable[[Outbox], None] | None" = None,
+    ) -> None:
+        self.dialect = dialect
+        self.limits = limits
+        self.size_bytes = 0
+        """Of the queued messages; control is bounded by counts."""
+        self.count = 0
+        """Queued messages."""
+        self.control_drops = ControlDrops()
+        self.full_since_s: float | None = None
+        """When copies began to be turned away; None once the outbox is below half again."""
+        self.drops_in_row = 0
+        self._on_ready = on_ready
+        self._is_ready = False
+        self._control = PendingControl()
+        self._lanes = tuple(_Lane() for _ in Priority)
+        self._own, self._forwarded, self._answers = (lane.waiting for lane in self._lanes)
+
+    # Messages.
+
+    def put(
+        self, message_id: bytes, field: bytes, now_s: float, priority: Priority = Priority.FORWARDED
+    ) -> Drop | None:
+        """Queue one copy; None says that it waits, or that one with this id already did.
+
+        `field` is the message's complete publish entry, shared by all outboxes and never copied before it
+        is written.  Returns Drop.FULL when the limits turn it away.  An empty outbox takes any one message.
+        """
+        if message_id in self._forwarded or message_id in self._own or message_id in self._answers:
+            return None
+        lane = self._lanes[priority]
+        lane.ledger.put += 1
+        size_bytes = self.size_bytes + len(field)
+        limits = self.limits
+        if self.count and (size_bytes > limits.size_bytes or self.count >= limits.messages):
+            lane.ledger.full += 1
+            self.drops_in_row += 1
+            if self.full_since_s is None:
+                self.full_since_s = now_s
+            return Drop.FULL
+        lane.waiting[message_id] = (field, now_s)
+        self.size_bytes = size_bytes
+        self.count += 1
+        if not self._is_ready:
+            self._ready()
+        return None
+
+    def withdraw(self, message_id: bytes) -> bool:
+        """Take a waiting copy back because the peer has the message; False when none waits."""
+        for lane in self._lanes:
+            waiting = lane.waiting.pop(message_id, None)
+            if waiting is not None:
+                lane.ledger.withdrawn += 1
+                self._forget(waiting[0])
+                return True
+        return False
+
+    def expire(self, now_s: float) -> int:
+        """Drop copies that waited longer than `max_age_s`; how many those were."""
+        oldest_s = now_s - self.limits.max_age_s
+        expired = 0
+        for lane in self._lanes:
+            # Insertion order is order of age, so only what goes is looked at.
+            while lane.waiting:
+                message_id = next(iter(lane.waiting))
+                field, since_s = lane.waiting[message_id]
+                if since_s > oldest_s:
+                    break
+                del lane.waiting[message_id]
+                self._forget(field)
+                lane.ledger.expired += 1
+                expired += 1
+        return expired
+
+    def close(self) -> int:
+        """The peer is gone: drop everything; how many copies that were."""
+        dropped = self.count
+        for lane in self._lanes:
+            lane.ledger.peer_gone += len(lane.waiting)
+            lane.waiting.clear()
+        self.size_bytes = self.count = 0
+        self._control = PendingControl()
+        self._is_ready = False
+        return dropped
+
+    # Control.
+
+    def subscribe(self, topic: str) -> None:
+        """Say that we take a topic."""
+        self._control.subscriptions[topic] = True
+        self._ready()
+
+    def unsubscribe(self, topic: str) -> None:
+        """Say that we no longer take a topic."""
+        self._control.subscriptions[topic] = False
+        self._ready()
+
+    def graft(self, topic: str) -> None:
+        """Say that the peer is in our mesh; replaces a PRUNE that still waits."""
+        self._wish(topic, None)
+
+    def prune(self, topic: str, backoff_s: float, peers: Sequence[PeerInfo] = ()) -> None:
+        """Say that the peer is not in our mesh; replaces a GRAFT that still waits.
+
+        The back-off goes out in whole seconds, rounded up: a peer that comes back early would be refused.
+        """
+        self._wish(topic, Prune(topic, -int(-backoff_s // 1), list(peers)))
+
+    def ihave(self, topic: str, message_ids: Sequence[bytes]) -> int:
+        """Say what we have; how many ids will be said.
+
+        What still waits for the topic is replaced: the newer list names all that can be had now.
+        """
+        if not self.dialect.supports_control:
+            return 0
+        waiting = self._control.ihave
+        waiting.pop(topic, None)
+        room = self.limits.ihave_ids - sum(len(ids) for ids in waiting.values())
+        taken = list(message_ids[:room])
+        self.control_drops.ihave += len(message_ids) - len(taken)
+        if taken:
+            waiting[topic] = taken
+            self._ready()
+        return len(taken)
+
+    def iwant(self, message_ids: Iterable[bytes]) -> list[bytes]:
+        """Ask for messages; the ids that will be asked for (a promise needs a question)."""
+        if not self.dialect.supports_control:
+            return []
+        waiting = self._control.iwant
+        taken: list[bytes] = []
+        for message_id in message_ids:
+            if message_id not in waiting:
+                if len(waiting) >= self.limits.iwant_ids:
+                    self.control_drops.iwant += 1
+                    continue
+                waiting[message_id] = None
+            taken.append(message_id)
+        if taken:
+            self._ready()
+        return taken
+
+    def cancel_iwant(self, message_id: bytes) -> bool:
+        """Do not ask after all: the message came from elsewhere.  False when the question has left."""
+        return self._control.iwant.pop(message_id, self) is None
+
+    def idontwant(self, message_id: bytes) -> bool:
+        """Say that we have a message already; False when the peer would not understand or too many wait."""
+        if not self.dialect.supports_idontwant:
+            return False
+        waiting = self._control.idontwant
+        if len(waiting) >= self.limits.idontwant_ids:
+            self.control_drops.idontwant += 1
+            return False
+        waiting[message_id] = None
+        if not self._is_ready:
+            self._ready()
+        return True
+
+    # Writing.
+
+    @property
+    def is_empty(self) -> bool:
+        """True when there is nothing to write."""
+        return not self.count and not self._control
+
+    def drain(self, limit_bytes: int) -> list[bytes]:
+        """Whole RPCs with their length prefixes: all control, then messages up to about `limit_bytes`.
+
+        What is returned counts as written.  At least one message comes out of an outbox that holds any.
+        """
+        bodies = pack(self._control, self.dialect) if self._control else []
+        self._control = PendingControl()
+        rpcs = fill(bodies, self._take(limit_bytes), self.dialect)
+        self._is_ready = self.count > 0
+        if self.size_bytes * 2 <= self.limits.size_bytes and self.count * 2 <= self.limits.messages:
+            self.full_since_s = None
+            self.drops_in_row = 0
+        return rpcs
+
+    def slow_reason(self, now_s: float) -> str | None:
+        """Why this peer counts as slow, in words for the log; None when it does not."""
+        if self.full_since_s is None:
+            return None
+        full_s = now_s - self.full_since_s
+        if full_s > self.limits.slow_after_s:
+            return f"outbox full for {full_s:.1f} s, {self.drops_in_row} copies turned away"
+        if self.drops_in_row >= self.limits.slow_after_drops:
+            return f"{self.drops_in_row} copies turned away in {full_s:.1f} s"
+        return None
+
+    def ledger(self, priority: Priority) -> Ledger:
+        """The books of one priority; a copy."""
+        return attrs.evolve(self._lanes[priority].ledger)
+
+    def queued(self, priority: Priority) -> int:
+        """Copies of one priority that wait now."""
+        return len(self._lanes[priority].waiting)
+
+    def _wish(self, topic: str, wish: Prune | None) -> None:
+        if not self.dialect.supports_control:
+            return
+        # Popped first, so that the newest wish stands last.
+        self._control.mesh.pop(topic, None)
+        self._control.mesh[topic] = wish
+        self._ready()
+
+    def _take(self, limit_bytes: int) -> list[bytes]:
+        """The publish entries that go now, in order of priority and age."""
+        taken: list[bytes] = []
+        if self.size_bytes <= limit_bytes:
+            for lane in self._lanes:
+                if lane.waiting:
+                    taken += [field for field, _ in lane.waiting.values()]
+                    lane.ledger.written += len(lane.waiting)
+                    lane.waiting.clear()
+            self.size_bytes = self.count = 0
+            return taken
+        for lane in self._lanes:
+            while lane.waiting and limit_bytes > 0:
+                field, _ = lane.waiting.pop(next(iter(lane.waiting)))
+                limit_bytes -= len(field)
+                self._forget(field)
+                lane.ledger.written += 1
+                taken.append(field)
+        return taken
+
+    def _forget(self, field: bytes) -> None:
+        self.size_bytes -= len(field)
+        self.count -= 1
+
+    def _ready(self) -> None:
+        if not self._is_ready:
+            self._is_ready = True
+            if self._on_ready is not None:
+                self._on_ready(self)

@@ -1,0 +1,237 @@
+"""One pass over the bytes of an RPC before any object is made: what it holds, and where its parts lie.
+
+Decoding first and counting later is how small frames become large heaps.  This pass makes no object but the
+list of places; it refuses what exceeds `WireLimits`, and every shape that protobuf forbids or nobody sends:
+bytes that end early, groups, field number 0, known fields in a wrong wire type.
+"""
+
+from typing import Final
+
+import attrs
+
+from leanmesh.errors import RemoteError
+from leanmesh.gossip.wire_params import WireLimits
+from leanmesh.wire.varint import MAX_VALUE
+
+SUBSCRIPTION_TAG: Final = 0x0A
+PUBLISH_TAG: Final = 0x12
+CONTROL_TAG: Final = 0x1A
+
+VARINT, FIXED64, LENGTH_DELIMITED, FIXED32 = 0, 1, 2, 5
+
+Place = tuple[int, int, int]
+"""Where an entry starts (its tag), where its body starts, and where it ends."""
+
+
+class RpcRefused(RemoteError):
+    """An RPC that is malformed or exceeds a limit.
+
+    `reason` is one of a few words, fit for a label: "malformed", or the name of the `WireLimits` it exceeds.
+    """
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(reason, detail)
+        self.reason = reason
+        self.detail = detail
+
+    def __str__(self) -> str:
+        return f"RPC refused ({self.reason}): {self.detail}"
+
+
+@attrs.frozen
+class Shape:
+    """The fields that a protobuf message of ours has, by tag, and what each counts towards."""
+
+    name: str
+    fields: "dict[int, Known]"
+    numbers: frozenset[int] = attrs.field(
+        init=False,
+        default=attrs.Factory(lambda self: frozenset(tag >> 3 for tag in self.fields), takes_self=True),
+    )
+
+
+@attrs.frozen
+class Known:
+    """One known field: its counter, how long it may be, and the shape of what is inside it."""
+
+    counter: str | None = None
+    size_limit: str | None = None
+    shape: Shape | None = None
+
+
+_TOPIC = Known(size_limit="topic_bytes")
+_IDS = Known(counter="message_ids", size_limit="message_id_bytes")
+_PEER_INFO = Shape("PeerInfo", {0x0A: Known(), 0x12: Known()})
+_SUBSCRIPTION = Shape("SubOpts", {0x08: Known(), 0x12: _TOPIC})
+_CONTROL = Shape(
+    "ControlMessage",
+    {
+        0x0A: Known("control_entries", shape=Shape("ControlIHave", {0x0A: _TOPIC, 0x12: _IDS})),
+        0x12: Known("control_entries", shape=Shape("ControlIWant", {0x0A: _IDS})),
+        0x1A: Known("control_entries", shape=Shape("ControlGraft", {0x0A: _TOPIC})),
+        0x22: Known(
+            "control_entries",
+            shape=Shape(
+                "ControlPrune", {0x0A: _TOPIC, 0x12: Known("px_peers", shape=_PEER_INFO), 0x18: Known()}
+            ),
+        ),
+        0x2A: Known("control_entries", shape=Shape("ControlIDontWant", {0x0A: _IDS})),
+    },
+)
+_MESSAGE = Shape(
+    "Message", {0x0A: Known(), 0x12: Known(), 0x1A: Known(), 0x22: _TOPIC, 0x2A: Known(), 0x32: Known()}
+)
+_RPC = Shape(
+    "RPC",
+    {
+        SUBSCRIPTION_TAG: Known("subscriptions", shape=_SUBSCRIPTION),
+        PUBLISH_TAG: Known("publishes"),
+        CONTROL_TAG: Known("control_entries", shape=_CONTROL),
+    },
+)
+
+
+class _Budget:
+    """What a pass may still count, per limit."""
+
+    __slots__ = ("left", "limits")
+
+    def __init__(self, limits: WireLimits) -> None:
+        self.limits = limits
+        self.left: dict[str, int] = {}
+
+    def spend(self, counter: str) -> None:
+        left = self.left.get(counter)
+        if left is None:
+            left = getattr(self.limits, counter)
+        if left <= 0:
+            raise RpcRefused(counter, f"more than {getattr(self.limits, counter)}")
+        self.left[counter] = left - 1
+
+    def check_size(self, limit: str, size_bytes: int, name: str) -> None:
+        if size_bytes > getattr(self.limits, limit):
+            raise RpcRefused(limit, f"{size_bytes} bytes in {name}")
+
+
+def scan(frame: bytes, limits: WireLimits) -> tuple[list[Place], list[Place] | None]:
+    """Places of the publish entries, and of everything else we know (None: nothing else).
+
+    The bodies of publish entries are not looked into: `check_message` does that for the rare ones that are
+    not encoded as we would.  Raises RpcRefused.
+    """
+    publishes: list[Place] = []
+    others: list[Place] | None = None
+    budget: _Budget | None = None
+    limit = limits.publishes
+    size = len(frame)
+    position = 0
+    try:
+        while position < size:
+            start = position
+            tag = frame[position]
+            if tag == PUBLISH_TAG:
+                # The common frame is one such entry: nothing but plain arithmetic on this path.
+                end = frame[position + 1]
+                position += 2
+                if end > 0x7F:
+                    end, position = _varint(frame, position - 1)
+                end += position
+                if end > size:
+                    raise _ends_early("publish", position)
+                if len(publishes) == limit:
+                    raise RpcRefused("publishes", f"more than {limit}")
+                publishes.append((start, position, end))
+                position = end
+                continue
+            budget = budget or _Budget(limits)
+            known, position, end = _field(frame, position, size, _RPC, budget)
+            if known is not None and known.shape is not None:
+                others = others or []
+                others.append((start, position, end))
+                _count(frame, position, end, known.shape, budget)
+            elif known is not None:
+                # A publish entry whose tag is padded: found here, and placed like any other.
+                publishes.append((start, position, end))
+            position = end
+    except IndexError:
+        raise _ends_early("RPC", size) from None
+    return publishes, others
+
+
+def check_message(frame: bytes, position: int, end: int, limits: WireLimits) -> None:
+    """Looks through the body of one publish entry.  Raises RpcRefused."""
+    try:
+        _count(frame, position, end, _MESSAGE, _Budget(limits))
+    except IndexError:
+        raise _ends_early("Message", position) from None
+
+
+def _count(frame: bytes, position: int, end: int, shape: Shape, budget: _Budget) -> None:
+    while position < end:
+        known, body, position = _field(frame, position, end, shape, budget)
+        if known is not None and known.shape is not None:
+            _count(frame, body, position, known.shape, budget)
+
+
+def _field(
+    frame: bytes, position: int, end: int, shape: Shape, budget: _Budget
+) -> tuple[Known | None, int, int]:
+    """What one field is (None: unknown), where its value starts and where it ends."""
+    start = position
+    tag, position = _varint(frame, position)
+    known = shape.fields.get(tag)
+    if known is None:
+        if tag < 8 or tag >> 32:
+            raise RpcRefused("malformed", f"field number {tag >> 3} in {shape.name} at byte {start}")
+        if tag >> 3 in shape.numbers:
+            raise RpcRefused("malformed", f"wire type {tag & 7} of field {tag >> 3} in {shape.name}")
+        budget.spend("unknown_fields")
+    elif known.counter is not None:
+        budget.spend(known.counter)
+    wire_type = tag & 7
+    if wire_type == LENGTH_DELIMITED:
+        length, position = _varint(frame, position)
+        stop = position + length
+        if (
+            known is not None
+            and known.size_limit is not None
+            and length > getattr(budget.limits, known.size_limit)
+        ):
+            raise RpcRefused(known.size_limit, f"{length} bytes in {shape.name}")
+    elif wire_type == VARINT:
+        stop = _varint(frame, position)[1]
+    elif wire_type == FIXED64:
+        stop = position + 8
+    elif wire_type == FIXED32:
+        stop = position + 4
+    else:
+        raise RpcRefused("malformed", f"wire type {wire_type} in {shape.name} at byte {start}")
+    if stop > end:
+        raise _ends_early(shape.name, start)
+    return known, position, stop
+
+
+def _varint(frame: bytes, position: int) -> tuple[int, int]:
+    """A number and the position behind it; IndexError at the end of the frame.
+
+    Unlike `wire.varint` this takes padded numbers: protobuf allows them, and a message that carries one
+    is encoded again before it goes on.
+    """
+    value = frame[position]
+    position += 1
+    if value < 0x80:
+        return value, position
+    value &= 0x7F
+    for shift in range(7, 70, 7):
+        byte = frame[position]
+        position += 1
+        value |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            if value > MAX_VALUE:
+                break
+            return value, position
+    raise RpcRefused("malformed", f"the number that ends at byte {position} exceeds 64 bits")
+
+
+def _ends_early(name: str, position: int) -> RpcRefused:
+    return RpcRefused("malformed", f"the {name} ends inside the field at byte {position}")
