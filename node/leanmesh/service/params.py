@@ -1,0 +1,78 @@
+"""The numbers of the service layer, and what makes one network."""
+
+from typing import Literal
+
+import attrs
+from attrs.validators import ge, gt
+
+from leanmesh.errors import LocalError
+
+# Slots of the C array; see ffi/cells.h.
+NETWORK_ID_LIMIT = 64
+
+DEFAULT_LISTEN = ("/ip4/0.0.0.0/tcp/9000", "/ip6/::/tcp/9000")
+
+
+@attrs.frozen(kw_only=True)
+class NetworkParams:
+    """One libp2p network that this process takes part in: who we are there, where, and with whom.
+
+    `network_id`: its slot, 0 to 63.  `key_file`: the identity; without one it
+    lives as long as the process.  `peers` are dialed again for ever.
+    `role`: a relay keeps a full mesh and passes on; a leaf keeps a mesh of one
+    to three peers, for a consumer at the edge.
+    `signing`: strict signs and demands signatures (StrictSign), none demands
+    their absence (StrictNoSign).  `message_id`: default is author and sequence
+    number, sha256 hashes the data, auto takes what fits `signing`.
+    """
+
+    network_id: int = 0
+    profile: Literal["libp2p", "lean"] = "libp2p"
+    key_file: str | None = None
+    listen: tuple[str, ...] = DEFAULT_LISTEN
+    announce: tuple[str, ...] = ()
+    peers: tuple[str, ...] = ()
+    topics: tuple[str, ...] = ()
+    role: Literal["relay", "leaf"] = "relay"
+    signing: Literal["strict", "none"] = "strict"
+    message_id: Literal["auto", "default", "sha256"] = "auto"
+
+    def __attrs_post_init__(self) -> None:
+        if not 0 <= self.network_id < NETWORK_ID_LIMIT:
+            raise LocalError(
+                f"network_id = {self.network_id} is no slot; there are {NETWORK_ID_LIMIT}, numbered from 0"
+            )
+        if self.profile == "lean":
+            raise LocalError('profile = "lean" needs QUIC, which this version does not have; take "libp2p"')
+        if self.signing == "none" and self.message_id == "default":
+            raise LocalError(
+                'message_id = "default" is made of author and sequence number, which unsigned messages '
+                'lack; with signing = "none" take message_id = "sha256"'
+            )
+
+
+@attrs.frozen(kw_only=True)
+class ServiceParams:
+    """Bounds and times of the tasks that join connections, core and metrics."""
+
+    # A consumer that stalls for a second at 1,000 messages/s loses nothing.
+    subscription_limit: int = attrs.field(default=1024, validator=gt(0))
+    # Whatever their number: 64 messages of the largest size the libp2p profile takes.
+    subscription_limit_bytes: int = attrs.field(default=64 * 1024 * 1024, validator=gt(0))
+    # Validations that run at once in tasks, and in threads; those beyond wait with their tickets.
+    validator_tasks_limit: int = attrs.field(default=256, validator=gt(0))
+    validator_threads_limit: int = attrs.field(default=4, validator=gt(0))
+    # As long as a peer may take to agree on the gossip protocol.
+    stream_timeout_s: float = attrs.field(default=10.0, validator=gt(0.0))
+    # Identify is answered at once by every peer that means it.
+    identify_timeout_s: float = attrs.field(default=5.0, validator=gt(0.0))
+    # Configured peers are dialed again after 1, 2, 4 ... 60 s, each with up to a quarter more or less.
+    redial_first_s: float = attrs.field(default=1.0, validator=gt(0.0))
+    redial_limit_s: float = attrs.field(default=60.0, validator=gt(0.0))
+    # What is queued when the node stops has this long to leave.
+    stop_timeout_s: float = attrs.field(default=5.0, validator=ge(0.0))
+    # A network whose task failed is started again after this time, doubled each time up to the limit.
+    restart_first_s: float = attrs.field(default=1.0, validator=gt(0.0))
+    restart_limit_s: float = attrs.field(default=60.0, validator=gt(0.0))
+    # Publishing to a topic that nobody takes is an error after this time.
+    publish_timeout_s: float = attrs.field(default=5.0, validator=ge(0.0))
