@@ -17,6 +17,7 @@ from leanmesh.metrics.page import PageFormat
 from leanmesh.metrics.sample import Family, HistogramValue, Series
 from leanmesh.metrics.snapshot import Snapshot
 from leanmesh.metrics.snapshotter import Snapshotter
+from leanmesh.metrics.text import type_text
 from leanmesh.web.http import App, Request, Response, Route, error_response, json_response
 from leanmesh.web.negotiation import wants_gzip, wants_openmetrics
 from leanmesh.web.params import WebParams
@@ -151,10 +152,9 @@ class JsonPage:
 
 def family_json(family: Family) -> dict[str, object]:
     """One family: name, type, help and its series."""
-    kind = type(family.spec).__name__.removesuffix("Spec").lower()
     return {
         "name": family.spec.name,
-        "type": kind,
+        "type": type_text(family.spec),
         "help": family.spec.help,
         "series": [_series_json(family, series) for series in family.series],
     }

@@ -50,7 +50,11 @@ class ClientStream:
     async def receive_some(self, limit_bytes: int) -> bytes | bytearray:
         """Some bytes, b"" at the end, or TooSlowError."""
         with trio.fail_after(self.params.idle_timeout_s):
-            return await self.stream.receive_some(limit_bytes)
+            data = await self.stream.receive_some(limit_bytes)
+        if not data:
+            # Hypercorn would keep the place of a client that left until its idle time is over.
+            self.lifetime.cancel()
+        return data
 
     async def send_all(self, data: bytes) -> None:
         """Send all, or give the client up."""
