@@ -9,6 +9,9 @@ static const char DIGIT_PAIRS[] =
     "00010203040506070809101112131415161718192021222324252627282930313233343536373839404142434445464748495051"
     "525354555657585960616263646566676869707172737475767778798081828384858687888990919293949596979899";
 
+/* 0.0001 is written as it is, 0.00001 as 1e-05. */
+enum { MAX_LEADING_ZEROS = 4 };
+
 /* Writes the digits of `value` so that they end before `end`; answers where they begin. */
 static char *write_digits(char *end, uint64_t value)
 {
@@ -28,31 +31,44 @@ static char *write_digits(char *end, uint64_t value)
 }
 
 /* Writes one number and a newline at `out`, at most PAGE_MAX_NUMBER_BYTES; answers what follows it. */
-static char *write_number(char *out, uint64_t value, unsigned decimals, int is_signed)
+static char *write_number(char *out, uint64_t value, size_t decimals, int is_signed)
 {
     char digits[PAGE_MAX_NUMBER_BYTES];
-    char *end = digits + sizeof digits;
+    char *const end = digits + sizeof digits;
 
     if (is_signed && (int64_t)value < 0) {
         *out++ = '-';
         value = 0 - value;
     }
     while (decimals > 0 && value % 10 == 0) { /* Zeros at the end of the fraction; all of it for 0. */
+        decimals = value ? decimals - 1 : 0;
         value /= 10;
-        decimals--;
     }
     char *begin = write_digits(end, value);
-    if (decimals > 0) {
-        while ((size_t)(end - begin) <= decimals) /* 25 with four decimals is 0.0025. */
+    size_t count = (size_t)(end - begin);
+    size_t whole = count; /* Digits before the point. */
+    size_t exponent = 0;
+    if (decimals >= count + MAX_LEADING_ZEROS) {
+        exponent = decimals + 1 - count;
+        whole = 1;
+    } else if (decimals > 0) {
+        for (; count <= decimals; count++) /* 25 with four decimals is 0.0025. */
             *--begin = '0';
-        size_t whole = (size_t)(end - begin) - decimals;
-        memcpy(out, begin, whole);
-        out += whole;
-        *out++ = '.';
-        begin += whole;
+        whole = count - decimals;
     }
-    memcpy(out, begin, (size_t)(end - begin));
-    out += end - begin;
+    memcpy(out, begin, whole);
+    out += whole;
+    if (whole < count) {
+        *out++ = '.';
+        memcpy(out, begin + whole, count - whole);
+        out += count - whole;
+    }
+    if (exponent > 0) { /* PAGE_MAX_DECIMALS has two digits, and so has every exponent. */
+        *out++ = 'e';
+        *out++ = '-';
+        *out++ = (char)('0' + exponent / 10);
+        *out++ = (char)('0' + exponent % 10);
+    }
     *out++ = '\n';
     return out;
 }
@@ -69,19 +85,18 @@ int64_t page_render(const char *prefixes, uint64_t prefixes_bytes, const page_li
 
     for (uint32_t i = 0; i < line_count; i++) {
         const page_line *line = &lines[i];
-        if (line->prefix_end < prefix_begin || line->prefix_end > prefixes_bytes || line->decimals > PAGE_MAX_DECIMALS)
+        if (line->prefix_bytes > prefixes_bytes - prefix_begin || line->decimals > PAGE_MAX_DECIMALS)
             return -1;
-        uint64_t prefix_size = line->prefix_end - prefix_begin;
-        if ((uint64_t)(stop - out) < prefix_size + PAGE_MAX_NUMBER_BYTES)
+        if ((uint64_t)(stop - out) < (uint64_t)line->prefix_bytes + PAGE_MAX_NUMBER_BYTES)
             return -1;
         if (!(line->flags & PAGE_AGAIN)) {
             if (line->slot >= value_count)
                 return -1;
             number = values[line->slot] + (line->flags & PAGE_ADD ? number : 0);
         }
-        memcpy(out, prefixes + prefix_begin, prefix_size);
-        prefix_begin = line->prefix_end;
-        out = write_number(out + prefix_size, number, line->decimals, line->flags & PAGE_SIGNED);
+        memcpy(out, prefixes + prefix_begin, line->prefix_bytes);
+        prefix_begin += line->prefix_bytes;
+        out = write_number(out + line->prefix_bytes, number, line->decimals, line->flags & PAGE_SIGNED);
         for (; cut < cut_count && cut_lines[cut] == i + 1; cut++)
             cut_bytes[cut] = (uint64_t)(out - start);
     }

@@ -3,8 +3,9 @@
  * A line is `prefix number \n`.  Nothing here knows what a prefix says: the
  * caller makes the prefixes once and renders them with new numbers again and again.
  *
- * A number is an integer divided by a power of ten, written in full and without
- * trailing zeros: one value has one text.
+ * A number is an integer divided by a power of ten.  It is written exactly, without
+ * trailing zeros, and with an exponent below 0.0001, as Python and Go write
+ * it: one value has one text.
  */
 
 enum {
@@ -15,14 +16,14 @@ enum {
 
 enum {
     PAGE_MAX_DECIMALS = 19,
-    PAGE_MAX_NUMBER_BYTES = 24  /* Sign, 20 digits, point, leading zero, newline. */
+    PAGE_MAX_NUMBER_BYTES = 28  /* Sign, 20 digits, point, leading zero or exponent, newline. */
 };
 
 typedef struct {
-    uint32_t prefix_end;  /* Where its prefix ends; it begins where the prefix of the line before ends. */
-    uint32_t slot;        /* Index of its value. */
-    uint8_t decimals;     /* The value is divided by ten to this power. */
-    uint8_t flags;        /* PAGE_SIGNED and so on. */
+    uint32_t prefix_bytes;  /* Its prefix begins where that of the line before ends. */
+    uint32_t slot;          /* Index of its value. */
+    uint8_t decimals;       /* The value is divided by ten to this power. */
+    uint8_t flags;          /* PAGE_SIGNED and so on. */
     uint16_t unused;
 } page_line;
 
