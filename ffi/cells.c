@@ -197,6 +197,11 @@ uint64_t cells_network_read(const cells *self, uint32_t network_id) {
     return network_id < CELLS_MAX_NETWORKS ? load_acquire(&self->networks[network_id]) : 0;
 }
 
+void cells_networks_copy(const cells *self, uint64_t *into) {
+    for (uint32_t network_id = 0; network_id < CELLS_MAX_NETWORKS; network_id++)
+        into[network_id] = load_acquire(&self->networks[network_id]);
+}
+
 /* ---- groups: a sequence lock whose data are atomic, so no fence is needed.  The data are stored with release order
  * after the odd sequence, and loaded with acquire order before the second look at it: whoever saw new data sees that
  * the sequence moved. ---- */

@@ -98,6 +98,9 @@ int cells_network_stop(cells *self, uint32_t network_id, uint32_t generation);
 /* The whole word of one slot, in one load; 0 for an id out of range. */
 uint64_t cells_network_read(const cells *self, uint32_t network_id);
 
+/* The words of all CELLS_MAX_NETWORKS slots, each loaded by itself. */
+void cells_networks_copy(const cells *self, uint64_t *into);
+
 /* Makes a group of `bound_count` + CELLS_GROUP_OVERHEAD words at `group`: zeros,
  * under a new generation.  Whoever holds the old generation is a late writer.
  * The bounds stand at `bounds`, rising.  CELLS_BUSY when a writer of the old

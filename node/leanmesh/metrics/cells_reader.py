@@ -1,0 +1,57 @@
+"""Reads the cells of another process: one that works, hangs, or was killed."""
+
+from pathlib import Path
+
+import attrs
+
+from leanmesh.metrics.block import Block
+from leanmesh.metrics.cells_copy import CellsCopy, take_copy
+from leanmesh.metrics.layout import CellsLayout, build_layout
+from leanmesh.metrics.names import NameReader
+
+
+@attrs.define(eq=False)
+class CellsReader:
+    """A block of cells, mapped for reading.  It stays readable after its writer and its file are gone."""
+
+    block: Block
+    _names: NameReader = attrs.field(init=False)
+    _layout: CellsLayout | None = attrs.field(init=False, default=None)
+    _last_copy: CellsCopy | None = attrs.field(init=False, default=None)
+
+    def __attrs_post_init__(self) -> None:
+        self._names = NameReader(self.block)
+
+    @classmethod
+    def open(cls, source: Path | str | int) -> "CellsReader":
+        """Open a file or a descriptor.  CellsUnreadable, with the reason, when it holds no block of ours."""
+        return cls(Block.open(Path(source) if isinstance(source, str) else source))
+
+    @property
+    def incarnation(self) -> int:
+        """The random number of this life of the block: another one is another life."""
+        return self.block.head.incarnation
+
+    def copy(self, *, is_writer_dead: bool = False) -> CellsCopy:
+        """Copy everything as of now.  Never waits for the writer.
+
+        A label set that ended while the copy was made is left out, so no value stands under another's
+        name.  `is_writer_dead` says that its death is certain: then groups it was killed in are
+        taken as they lie there, and still named in `torn`.  CellsUnreadable when the names are broken.
+        """
+        if self._names.follow() or self._layout is None:
+            self._layout = self._build_layout()
+        layout = self._layout
+        copy = take_copy(self.block.head, layout, self._last_copy, take_torn=is_writer_dead)
+        if self._names.follow():
+            self._layout = None
+            is_living = self._names.is_living
+            families = [family.keep(is_living) for family in layout.families]
+            if any(kept is not family for kept, family in zip(families, layout.families, strict=True)):
+                copy = attrs.evolve(copy, layout=build_layout(families, self.block.capacity))
+        self._last_copy = copy
+        return copy
+
+    def _build_layout(self) -> CellsLayout:
+        capacity = self.block.capacity
+        return build_layout((family.layout(capacity) for family in self._names.families.values()), capacity)

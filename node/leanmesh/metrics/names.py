@@ -1,0 +1,199 @@
+"""The names in a block: an append-only log, so that any process knows which word counts what.
+
+One JSON array per line:
+
+    ["family", number, kind, name, help, [label, ...], resolution, [bound, ...]]
+    [serial, family number, index of the word or group, [label value, ...]]     a label set begins
+    [serial]                                                                    it ends
+
+Bytes count once they are committed: one word of the head holds the length and
+the generation of the log.  So a writer killed at any instruction leaves a log
+that is whole.  When what ended outweighs what lives, the log is written anew
+into the other area and the same word switches over.
+"""
+
+import json
+from collections.abc import Iterable
+from typing import Any, cast
+
+import attrs
+
+from leanmesh.metrics._cells import lib
+from leanmesh.metrics.block import Block, CellsUnreadable
+from leanmesh.metrics.family import CounterSpec, FamilySpec, GaugeSpec, HistogramSpec
+from leanmesh.metrics.layout import FamilyTable, Series, group_words
+
+KINDS: dict[str, type[FamilySpec]] = {
+    "counter": CounterSpec,
+    "gauge": GaugeSpec,
+    "histogram": HistogramSpec,
+}
+GENERATIONS = 1 << 32
+# What stays free for the records of ends: each is far shorter than the beginning it ends.
+RESERVE_SHARE = 8
+# Writing anew costs as much as what lives; it must win back at least this share of the area.
+WASTE_SHARE = 4
+# A log is only overwritten while it is read when it was written anew twice meanwhile.
+READ_TRIES = 16
+
+
+def family_record(number: int, spec: FamilySpec) -> bytes:
+    """One line that describes a family."""
+    kind = next(kind for kind, spec_type in KINDS.items() if isinstance(spec, spec_type))
+    bounds = spec.bounds if isinstance(spec, HistogramSpec) else ()
+    return _line(["family", number, kind, spec.name, spec.help, spec.labels, spec.resolution, bounds])
+
+
+def beginning_record(family_number: int, label_values: tuple[str, ...], series: Series) -> bytes:
+    """One line that binds a label set to its word or group."""
+    return _line([series.serial, family_number, series.index, label_values])
+
+
+def _line(record: list[object]) -> bytes:
+    return json.dumps(record, separators=(",", ":")).encode() + b"\n"
+
+
+@attrs.define(eq=False)
+class NameLog:
+    """The writer's end.  Every method answers False when there is no room, and then nothing changed."""
+
+    block: Block
+    _generation: int = 0
+    _length_bytes: int = 0
+    # Bytes of records that no longer say anything.
+    _waste_bytes: int = 0
+
+    def append(self, record: bytes, families: Iterable[FamilyTable]) -> bool:
+        """Commit a beginning.  `families` is all that lives, in case the log has to be written anew."""
+        area_bytes = self.block.names_area_bytes
+        limit_bytes = area_bytes - area_bytes // RESERVE_SHARE
+        if self._length_bytes + len(record) > limit_bytes:
+            if self._waste_bytes < area_bytes // WASTE_SHARE or not self._write_anew(families):
+                return False
+            if self._length_bytes + len(record) > limit_bytes:
+                return False
+        return self._commit(self._generation, self._length_bytes, record)
+
+    def end(self, serial: int, beginning_bytes: int) -> bool:
+        """Commit the end of a label set whose beginning took `beginning_bytes`."""
+        record = _line([serial])
+        if self._length_bytes + len(record) > self.block.names_area_bytes:
+            return False
+        if not self._commit(self._generation, self._length_bytes, record):
+            return False
+        self._waste_bytes += beginning_bytes + len(record)
+        return True
+
+    def _write_anew(self, families: Iterable[FamilyTable]) -> bool:
+        records: list[bytes] = []
+        for family in families:
+            records.append(family_record(family.number, family.spec))
+            records.extend(
+                beginning_record(family.number, values, series) for values, series in family.series.items()
+            )
+        if not self._commit((self._generation + 1) % GENERATIONS, 0, b"".join(records)):
+            return False
+        self._waste_bytes = 0
+        return True
+
+    def _commit(self, generation: int, start: int, data: bytes) -> bool:
+        try:
+            self.block.write_names(generation, start, data)
+        except OSError:
+            return False
+        self._generation = generation
+        self._length_bytes = start + len(data)
+        lib.cells_set_names(self.block.head, generation << 32 | self._length_bytes)
+        return True
+
+
+@attrs.define(eq=False)
+class NameReader:
+    """The reader's end: follows the log and keeps the families as they stand."""
+
+    block: Block
+    families: dict[int, FamilyTable] = attrs.field(factory=dict[int, FamilyTable])
+    # Serial -> family and label values, for the ends.
+    _living: dict[int, tuple[FamilyTable, tuple[str, ...]]] = attrs.field(
+        factory=dict[int, tuple[FamilyTable, tuple[str, ...]]]
+    )
+    _generation: int = 0
+    _length_bytes: int = 0
+
+    def is_living(self, serial: int) -> bool:
+        """Whether that label set had not ended when the log was followed last."""
+        return serial in self._living
+
+    def follow(self) -> bool:
+        """Take in what was committed since the last call; whether that was anything.
+
+        Raises CellsUnreadable when the log is no such log.
+        """
+        for _ in range(READ_TRIES):
+            generation, length_bytes = divmod(lib.cells_names(self.block.head), GENERATIONS)
+            if length_bytes > self.block.names_area_bytes:
+                raise CellsUnreadable(
+                    f"the names are broken: {length_bytes} bytes in {self.block.names_area_bytes}"
+                )
+            if generation == self._generation and length_bytes == self._length_bytes:
+                return False
+            start = self._length_bytes if generation == self._generation else 0
+            if length_bytes < start:
+                raise CellsUnreadable(f"the names are broken: {start} bytes shrank to {length_bytes}")
+            data = self.block.read_names(generation, start, length_bytes)
+            if lib.cells_names(self.block.head) // GENERATIONS == generation:
+                break
+        else:
+            raise CellsUnreadable(f"the names changed {READ_TRIES} times while they were read")
+        if generation != self._generation:
+            self.families.clear()
+            self._living.clear()
+        self._take(data)
+        self._generation, self._length_bytes = generation, length_bytes
+        return True
+
+    def _take(self, data: bytes) -> None:
+        try:
+            records = json.loads(b"[" + data.rstrip(b"\n").replace(b"\n", b",") + b"]")
+            for record in records:
+                self._take_record(record)
+        except (ValueError, TypeError, KeyError, RecursionError) as error:
+            raise CellsUnreadable(f"the names are broken: {error}") from error
+
+    def _take_record(self, record: list[Any]) -> None:
+        match record:
+            case ["family", int(number), *description]:
+                self.families[number] = FamilyTable(number, _spec(*description))
+            case [int(serial), int(number), int(index), label_values]:
+                family = self.families[number]
+                series = Series(serial, index, record_bytes=0)
+                self._check_place(family.spec, index)
+                values = _texts(label_values)
+                family.add(values, series)
+                self._living[serial] = (family, values)
+            case [int(serial)]:
+                family, values = self._living.pop(serial)
+                family.remove(values)
+            case _:
+                raise ValueError(f"{record!r} is no record")
+
+    def _check_place(self, spec: FamilySpec, index: int) -> None:
+        words = group_words(spec) if isinstance(spec, HistogramSpec) else 1
+        if not 0 <= index <= self.block.capacity - words:
+            raise ValueError(f"{spec.name} has index {index} of {self.block.capacity}")
+
+
+def _spec(
+    kind: str, name: str, text: str, labels: object, resolution: float, bounds: list[float]
+) -> FamilySpec:
+    arguments: dict[str, Any] = {"labels": _texts(labels), "resolution": float(resolution)}
+    if kind == "histogram":
+        arguments["bounds"] = tuple(float(bound) for bound in bounds)
+    return KINDS[kind](name, text, **arguments)
+
+
+def _texts(values: object) -> tuple[str, ...]:
+    texts = cast("list[object]", values)
+    if not isinstance(values, list) or not all(isinstance(text, str) for text in texts):
+        raise TypeError(f"{values!r} must be a list of texts")
+    return tuple(cast("list[str]", texts))
