@@ -77,7 +77,9 @@ class Language:
             build = ["go", "build", "-mod=readonly", "-trimpath", "-o", str(folder / "peer"), "."]
             return [("compiling", build, HERE / "go")]
         if self.name == "js":
-            return [("installing packages", ["npm", "ci", "--no-audit", "--no-fund"], folder)]
+            # Not `npm ci`: it refuses a lock file that leaves out the native parts for other machines.
+            # Versions and digests come from the lock file all the same.
+            return [("installing packages", ["npm", "install", "--no-audit", "--no-fund"], folder)]
         python = str(folder / "venv/bin/python")
         requirements = str(HERE / "py/requirements.txt")
         install = [python, "-m", "pip", "install", "--quiet", "--no-deps", "-r", requirements]

@@ -130,6 +130,7 @@ func newHost(o options) (host.Host, error) {
 	}
 	return libp2p.New(append(transport,
 		libp2p.Identity(key),
+		libp2p.UserAgent("go-libp2p/"+strings.TrimPrefix(versionOf("github.com/libp2p/go-libp2p"), "v")),
 		libp2p.ListenAddrStrings(o.listen...),
 		libp2p.DisableRelay(),
 		// A measuring instrument sets no limits of its own: what is counted belongs to the other side.
@@ -232,21 +233,27 @@ func watchConnections(ctx context.Context, h host.Host) error {
 	}
 	go func() {
 		defer identified.Close()
+		told := map[string]bool{}
 		for {
 			select {
 			case <-ctx.Done():
 				return
 			case happened := <-identified.Out():
-				reportConnection(happened)
+				reportConnection(happened, told)
 			}
 		}
 	}()
 	return nil
 }
 
-func reportConnection(happened any) {
+// reportConnection tells of each connection once: an identify push completes identification again.
+func reportConnection(happened any, told map[string]bool) {
 	switch e := happened.(type) {
 	case event.EvtPeerIdentificationCompleted:
+		if told[e.Conn.ID()] {
+			return
+		}
+		told[e.Conn.ID()] = true
 		emit(line{"event": "connected", "peer": e.Peer.String(), "agent": e.AgentVersion, "protocols": e.Protocols,
 			"direction": strings.ToLower(e.Conn.Stat().Direction.String()), "address": e.Conn.RemoteMultiaddr().String()})
 	case event.EvtPeerIdentificationFailed:
@@ -267,14 +274,17 @@ func fullAddresses(h host.Host) []string {
 }
 
 func versions() string {
-	var named []string
+	return "go-libp2p " + versionOf("github.com/libp2p/go-libp2p") +
+		", go-libp2p-pubsub " + versionOf("github.com/libp2p/go-libp2p-pubsub")
+}
+
+func versionOf(module string) string {
 	if build, ok := debug.ReadBuildInfo(); ok {
 		for _, dependency := range build.Deps {
-			switch dependency.Path {
-			case "github.com/libp2p/go-libp2p", "github.com/libp2p/go-libp2p-pubsub":
-				named = append(named, strings.TrimPrefix(dependency.Path, "github.com/libp2p/")+" "+dependency.Version)
+			if dependency.Path == module {
+				return dependency.Version
 			}
 		}
 	}
-	return strings.Join(named, ", ")
+	return "unknown"
 }
