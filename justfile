@@ -11,6 +11,10 @@ setup:
     python3 -m venv .venv
     .venv/bin/pip install -e '.[dev]'
 
+# Writes the versions that CI installs from those that are installed here
+lock:
+    {{python}} -m pip freeze --all --exclude leanmesh --exclude pip --exclude-editable > .ci/constraints.txt
+
 # Lints and type-checks
 check:
     {{python}} -m ruff check .
@@ -38,3 +42,27 @@ interop-build *LANGUAGES:
 # Builds them and runs every test that talks to them; none may skip
 interop *ARGS: interop-build
     LEANMESH_INTEROP=require {{python}} -m pytest -m interop {{ARGS}}
+
+# Runs a node with the default settings
+run *ARGS:
+    {{python}} -m leanmesh run {{ARGS}}
+
+# Tests the C core under sanitizers
+test-c *ARGS:
+    @echo "nothing to do yet: The C tests come with ffi/."
+
+# Feeds hostile bytes to every decoder
+fuzz *ARGS:
+    @echo "nothing to do yet: The fuzz targets come with the decoders."
+
+# Measures: prints a table for each benchmark
+bench *ARGS:
+    @echo "nothing to do yet: The benchmarks come with what they measure."
+
+# Runs a devnet for a long time and watches its memory
+soak *ARGS:
+    @echo "nothing to do yet: The soak comes with the devnet."
+
+# Runs a network of nodes in one process
+devnet *ARGS:
+    @echo "nothing to do yet: The devnet comes with the node."
