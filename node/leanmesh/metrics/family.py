@@ -15,6 +15,9 @@ LABEL_NAME = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
 # What scrapers and Prometheus itself put on every series.
 RESERVED_LABELS = frozenset({"job", "instance", "network", "le", "quantile"})
 
+# Resolutions, and how many decimals of the base unit each one needs.
+DECIMALS = {float(f"1e-{decimals}"): decimals for decimals in range(13)}
+
 # Label values that stand for every label set beyond `series_limit`.
 OTHER = "other"
 SERIES_LIMIT = 300
@@ -43,11 +46,17 @@ def _check_fixed(
             raise ValueError(f"{instance.name} has no label {label!r} with the values {values}")
 
 
+def _check_resolution(instance: "FamilySpec", attribute: "attrs.Attribute[float]", value: float) -> None:
+    if value not in DECIMALS:
+        raise ValueError(f"the resolution of {instance.name} must be 1 or 0.1 to 1e-12, not {value}")
+
+
 @attrs.frozen
 class FamilySpec:
     """One family of series.
 
-    `resolution` is the value of one stored step, in the family's base unit.
+    `resolution` is the value of one stored step, in the family's base unit; a power
+    of ten, so that every stored value has an exact decimal text.
     `series_limit` bounds the label sets; those beyond it are counted under
     `other` in every label and in leanmesh_series_dropped_total.  `fixed` lists the
     values of the labels that have a known few: such families are complete on the
@@ -57,11 +66,16 @@ class FamilySpec:
     name: str = attrs.field(validator=_check_name)
     help: str
     labels: tuple[str, ...] = attrs.field(default=(), validator=_check_labels, kw_only=True)
-    resolution: float = attrs.field(default=1.0, kw_only=True)
+    resolution: float = attrs.field(default=1.0, validator=_check_resolution, kw_only=True)
     series_limit: int = attrs.field(default=SERIES_LIMIT, kw_only=True)
     fixed: tuple[tuple[str, tuple[str, ...]], ...] = attrs.field(
         default=(), validator=_check_fixed, kw_only=True
     )
+
+    @property
+    def decimals(self) -> int:
+        """How many decimals of the base unit one stored step is: 9 for nanoseconds."""
+        return DECIMALS[self.resolution]
 
 
 @attrs.frozen

@@ -3,7 +3,7 @@
 A page is the snapshot, encoded once, and after it the report: the few
 families about the snapshot itself (its age, what went wrong since), which are
 true at the moment of the scrape and not of the refresh.  The gzip stream of the
-snapshot is kept, too; a scrape adds the report to it as one more deflate block.
+snapshot is kept, too; a scrape adds the report to it as one more deflate family.
 """
 
 import enum
@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import attrs
 import trio
 
-from leanmesh.metrics.snapshot import Block, Snapshot
+from leanmesh.metrics.snapshot import EncodedFamily, Snapshot
 
 # Fixed bytes: deflate, no name, no time of modification, so that equal pages have equal bytes.
 GZIP_HEAD = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff"
@@ -33,11 +33,11 @@ class PageFormat(enum.Enum):
         """The value of the Content-Type header."""
         return self.value
 
-    def join(self, blocks: Sequence[Block]) -> bytes:
+    def join(self, families: Sequence[EncodedFamily]) -> bytes:
         """The families in this format."""
         if self is PageFormat.TEXT:
-            return b"".join(block.text for block in blocks)
-        return b"".join(block.openmetrics for block in blocks)
+            return b"".join(family.text for family in families)
+        return b"".join(family.openmetrics for family in families)
 
     @property
     def end(self) -> bytes:
@@ -108,7 +108,9 @@ class Pages:
                     )
         return self._deflated[page_format]
 
-    async def page(self, page_format: PageFormat, report: Sequence[Block], *, is_gzipped: bool) -> Page:
+    async def page(
+        self, page_format: PageFormat, report: Sequence[EncodedFamily], *, is_gzipped: bool
+    ) -> Page:
         """The whole page."""
         tail = page_format.join(report) + page_format.end
         if is_gzipped:
@@ -119,10 +121,10 @@ class Pages:
 
 
 async def partial_page(
-    blocks: Sequence[Block], page_format: PageFormat, *, is_gzipped: bool, generation: int
+    families: Sequence[EncodedFamily], page_format: PageFormat, *, is_gzipped: bool, generation: int
 ) -> Page:
     """A page of some families only.  Rarely asked for, so nothing of it is kept."""
-    body = page_format.join(blocks) + page_format.end
+    body = page_format.join(families) + page_format.end
     if is_gzipped:
         deflated = await trio.to_thread.run_sync(Deflated.of, body)
         body = deflated.ended_with(b"")

@@ -10,8 +10,8 @@ from leanmesh.errors import LocalError
 from leanmesh.metrics.family import FamilySpec, HistogramSpec
 from leanmesh.metrics.sample import Family, HistogramValue, Series
 from leanmesh.metrics.text import (
+    as_bytes,
     created_prefix,
-    encoded,
     has_created,
     header,
     line_prefixes,
@@ -21,7 +21,7 @@ from leanmesh.metrics.text import (
 
 
 @attrs.frozen(eq=False)
-class Block:
+class EncodedFamily:
     """One family of one snapshot: its sample lines as bytes, and its values when somebody wants them.
 
     The lines are the same in both formats.  `created_lines` are for OpenMetrics
@@ -59,46 +59,47 @@ class Snapshot:
     generation: int
     taken_at_s: float
     taken_at_unix_s: float
-    blocks: tuple[Block, ...]
+    encoded: tuple[EncodedFamily, ...]
+    # The whole page in the text format 0.0.4, made with the snapshot: no scrape pays for it.
+    text: bytes = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        object.__setattr__(self, "text", b"".join(family.text for family in self.encoded))
 
     @cached_property
     def families(self) -> tuple[Family, ...]:
         """All families with their values, in the order of their names."""
-        return tuple(block.family for block in self.blocks)
+        return tuple(encoded.family for encoded in self.encoded)
 
     def family(self, name: str) -> Family:
         """One family by its name; LocalError when the snapshot has none of that name."""
-        for block in self.blocks:
-            if block.spec.name == name:
-                return block.family
+        for encoded in self.encoded:
+            if encoded.spec.name == name:
+                return encoded.family
         raise LocalError(f"snapshot {self.generation} has no family {name!r}")
-
-    @cached_property
-    def text(self) -> bytes:
-        """The whole page in the text format 0.0.4."""
-        return b"".join(block.text for block in self.blocks)
 
     @cached_property
     def openmetrics(self) -> bytes:
         """The whole page in OpenMetrics 1.0, without the `# EOF` that ends it."""
-        return b"".join(block.openmetrics for block in self.blocks)
+        return b"".join(family.openmetrics for family in self.encoded)
 
 
-def named(blocks: Iterable[Block], names: Collection[str]) -> list[Block]:
+def named(families: Iterable[EncodedFamily], names: Collection[str]) -> list[EncodedFamily]:
     """The families that `name[]` asks for: by their own name or by that of any of their samples."""
-    return [block for block in blocks if not names or not set(names).isdisjoint(sample_names(block.spec))]
+    wanted = set(names)
+    return [family for family in families if not wanted.isdisjoint(sample_names(family.spec))]
 
 
-def encode_family(family: Family, *, with_created: bool) -> Block:
+def encode_family(family: Family, *, with_created: bool) -> EncodedFamily:
     """Encode the values of a source.  The cells, which are many, have templates instead."""
     lines = b"".join(chain.from_iterable(_series_lines(family.spec, series) for series in family.series))
     created = b""
     if with_created and has_created(family.spec):
         created = b"".join(
-            created_prefix(family.spec, series.labels) + encoded(number_text(series.created_unix_s)) + b"\n"
+            created_prefix(family.spec, series.labels) + as_bytes(number_text(series.created_unix_s)) + b"\n"
             for series in family.series
         )
-    return Block(family.spec, lines, created, lambda: family)
+    return EncodedFamily(family.spec, lines, created, lambda: family)
 
 
 def _series_lines(spec: FamilySpec, series: Series) -> Iterable[bytes]:
@@ -112,4 +113,4 @@ def _series_lines(spec: FamilySpec, series: Series) -> Iterable[bytes]:
     else:
         numbers = [value]
     for prefix, number in zip(line_prefixes(spec, series.labels), numbers, strict=True):
-        yield prefix + encoded(number_text(number)) + b"\n"
+        yield prefix + as_bytes(number_text(number)) + b"\n"

@@ -8,22 +8,29 @@ which a source raises publishes nothing: the old snapshot stays and its age grow
 
 import time
 from collections.abc import Callable, Collection, Sequence
+from typing import Protocol
 
 import attrs
 import trio
 
+from leanmesh.metrics.cells_copy import CellsCopy
 from leanmesh.metrics.family import FamilySpec
 from leanmesh.metrics.page import Page, PageFormat, Pages, partial_page
 from leanmesh.metrics.params import MetricsParams
 from leanmesh.metrics.refreshers import Refreshers
 from leanmesh.metrics.report import Report
 from leanmesh.metrics.sample import Family
-from leanmesh.metrics.snapshot import Block, Snapshot, encode_family, named
+from leanmesh.metrics.snapshot import EncodedFamily, Snapshot, encode_family, named
 from leanmesh.metrics.sources import ReadSamples, SourceHandle, Sources
+from leanmesh.metrics.templates import CellsEncoder
 
 
-def _empty_pages() -> Pages:
-    return Pages(Snapshot(0, trio.current_time(), time.time(), ()))
+class CellStore(Protocol):
+    """What a snapshotter needs of the cells."""
+
+    def copy(self) -> CellsCopy:
+        """All cells as they are now."""
+        ...
 
 
 @attrs.define(eq=False)
@@ -36,15 +43,22 @@ class Snapshotter:
     params: MetricsParams = attrs.field(factory=MetricsParams)
     refreshers: Refreshers = attrs.field(factory=Refreshers)
     sources: Sources = attrs.field(factory=Sources)
+    cells: CellStore | None = None
     wall_clock: Callable[[], float] = attrs.field(default=time.time)
-    _pages: Pages = attrs.field(factory=_empty_pages, init=False)
+    # Held, because readers in other threads cannot ask Trio for it.
+    _clock: trio.abc.Clock = attrs.field(factory=trio.lowlevel.current_clock, init=False)
+    _pages: Pages = attrs.field(init=False)
     _report: Report = attrs.field(init=False)
+    _encoder: CellsEncoder = attrs.field(init=False)
+    _copy: CellsCopy | None = attrs.field(default=None, init=False)
     _attempts: int = attrs.field(default=0, init=False)
     _attempted_at_s: float = attrs.field(default=float("-inf"), init=False)
     _is_marked: bool = attrs.field(default=False, init=False)
 
     def __attrs_post_init__(self) -> None:
+        self._pages = Pages(Snapshot(0, self._clock.current_time(), self.wall_clock(), ()))
         self._report = Report(self.current.taken_at_unix_s)
+        self._encoder = CellsEncoder(self.params.has_created_samples)
 
     @property
     def current(self) -> Snapshot:
@@ -59,7 +73,12 @@ class Snapshotter:
     @property
     def age_s(self) -> float:
         """How old the current snapshot is."""
-        return trio.current_time() - self.current.taken_at_s
+        return self._clock.current_time() - self.current.taken_at_s
+
+    @property
+    def cells_copy(self) -> CellsCopy | None:
+        """The copy of the cells that a refresh reads: for sources, so that all show one instant."""
+        return self._copy
 
     def add_source(self, name: str, specs: Sequence[FamilySpec], read: ReadSamples) -> SourceHandle:
         """Have `read()` answer the values of `specs` at each refresh."""
@@ -74,8 +93,8 @@ class Snapshotter:
         await self.refresh()
         task_status.started()
         while True:
-            await trio.sleep_until(max(self._attempted_at_s, trio.current_time()) + self.params.tick_s)
-            is_due = trio.current_time() >= self._attempted_at_s + self.params.tick_s
+            await trio.sleep_until(max(self._attempted_at_s, self._clock.current_time()) + self.params.tick_s)
+            is_due = self._clock.current_time() >= self._attempted_at_s + self.params.tick_s
             if is_due and self._has_changed():
                 await self.refresh()
 
@@ -111,52 +130,64 @@ class Snapshotter:
     ) -> Page:
         """Answer one scrape: all families, or those that `names` stand for."""
         await self.fresh()
-        pages, report = self._pages, self.report_blocks()
+        pages = self._pages
+        report = [self._encode(family) for family in self.report(pages.snapshot)]
         if not names:
             return await pages.page(page_format, report, is_gzipped=is_gzipped)
-        blocks = named((*pages.snapshot.blocks, *report), names)
+        encoded = named((*pages.snapshot.encoded, *report), names)
         return await partial_page(
-            blocks, page_format, is_gzipped=is_gzipped, generation=pages.snapshot.generation
+            encoded, page_format, is_gzipped=is_gzipped, generation=pages.snapshot.generation
         )
 
-    def report(self) -> tuple[Family, ...]:
-        """The families about the current snapshot itself, true now: generation, age, errors, durations."""
-        return self._report.families(self.current, self.age_s, self.sources.errors.counts)
-
-    def report_blocks(self) -> tuple[Block, ...]:
-        """The report, encoded."""
-        return tuple(self._encode(family) for family in self.report())
+    def report(self, snapshot: Snapshot) -> tuple[Family, ...]:
+        """The families about a snapshot itself, true now: generation, age, errors, durations."""
+        age_s = self._clock.current_time() - snapshot.taken_at_s
+        return self._report.families(snapshot, age_s, dict(self.sources.errors.counts))
 
     def _has_changed(self) -> bool:
-        return self._is_marked or self._report.has_failed
+        if self._is_marked or self._report.has_failed:
+            return True
+        if self.cells is None or self._copy is None:
+            return self.cells is not None
+        copy = self.cells.copy()
+        return (
+            copy.layout_version != self._copy.layout_version
+            or copy.words.tobytes() != self._copy.words.tobytes()
+            or copy.group_words.tobytes() != self._copy.group_words.tobytes()
+            or copy.network_words.tobytes() != self._copy.network_words.tobytes()
+        )
 
-    def _encode(self, family: Family) -> Block:
+    def _encode(self, family: Family) -> EncodedFamily:
         return encode_family(family, with_created=self.params.has_created_samples)
 
     def _attempt(self) -> None:
         """Refresh once, now."""
         started_s = time.perf_counter()
         self._attempts += 1
-        self._attempted_at_s = trio.current_time()
+        self._attempted_at_s = self._clock.current_time()
         self._is_marked = False
-        blocks = self._take()
-        self._report.attempted(time.perf_counter() - started_s, has_failed=blocks is None)
-        if blocks is not None:
-            self._publish(blocks)
+        encoded = self._take()
+        self._report.attempted(time.perf_counter() - started_s, has_failed=encoded is None)
+        if encoded is not None:
+            self._publish(encoded)
 
-    def _publish(self, blocks: list[Block]) -> None:
+    def _publish(self, encoded: list[EncodedFamily]) -> None:
         snapshot = Snapshot(
-            self.current.generation + 1, self._attempted_at_s, self.wall_clock(), tuple(blocks)
+            self.current.generation + 1, self._attempted_at_s, self.wall_clock(), tuple(encoded)
         )
-        # Encoded before it is published: no scrape pays for it, or waits for another that does.
-        assert snapshot.text is not None
         self._pages = Pages(snapshot)
 
-    def _take(self) -> list[Block] | None:
+    def _take(self) -> list[EncodedFamily] | None:
         self.refreshers.run()
-        families = self.sources.read(created_unix_s=self.current.taken_at_unix_s)
+        # A label set that was not in the last snapshot began after it.
+        created_unix_s = self.current.taken_at_unix_s
+        copy = self._copy = None if self.cells is None else self.cells.copy()
+        owned = frozenset[str]() if copy is None else {family.spec.name for family in copy.layout.families}
+        families = self.sources.read(owned, created_unix_s)
         if families is None:
             return None
-        blocks = [self._encode(family) for family in families]
-        blocks.sort(key=lambda block: block.spec.name)
-        return blocks
+        encoded = [self._encode(family) for family in families]
+        if copy is not None:
+            encoded += self._encoder.encode(copy, created_unix_s)
+        encoded.sort(key=lambda family: family.spec.name)
+        return encoded

@@ -3,7 +3,7 @@
 A family has one owner: the cells, or one source that declared it.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence, Set
 
 import attrs
 
@@ -48,6 +48,11 @@ class Sources:
         """All families that sources declared."""
         return tuple(spec for source in self._by_name.values() for spec in source.specs)
 
+    def specs_of(self, name: str) -> tuple[FamilySpec, ...]:
+        """The families that one source declared; none when there is no such source."""
+        source = self._by_name.get(name)
+        return () if source is None else source.specs
+
     def add(self, name: str, specs: Sequence[FamilySpec], read: ReadSamples) -> SourceHandle:
         """Have `read()` asked for the values of `specs`; LocalError when a name is taken already."""
         if name in self._by_name:
@@ -60,16 +65,17 @@ class Sources:
         self.errors.counts.setdefault(name, 0)
         return handle
 
-    def read(self, created_unix_s: float) -> list[Family] | None:
+    def read(self, owned: Set[str], created_unix_s: float) -> list[Family] | None:
         """Ask every source.  None when one of them failed: a snapshot is whole or is not taken.
 
         All are asked even then, so that each error is counted.  Series not seen before
-        are marked as created at `created_unix_s`.
+        are marked as created at `created_unix_s`.  `owned` are the families of the cells: a
+        source that declared one of those fails, too, because no page can have a family twice.
         """
         families: list[Family] = []
         has_failed = False
         for source in list(self._by_name.values()):
-            answer = self._ask(source, created_unix_s)
+            answer = self._ask(source, owned, created_unix_s)
             if answer is None:
                 has_failed = True
             else:
@@ -81,8 +87,11 @@ class Sources:
             del self._created[gone]
         return families
 
-    def _ask(self, source: SourceHandle, created_unix_s: float) -> list[Family] | None:
+    def _ask(self, source: SourceHandle, owned: Set[str], created_unix_s: float) -> list[Family] | None:
         with self.errors.contain(source.name):
+            doubles = owned & {spec.name for spec in source.specs}
+            if doubles:
+                raise LocalError(f"{source.name!r} declared {sorted(doubles)}, which have cells")
             return [
                 Family(
                     spec,

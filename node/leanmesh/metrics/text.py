@@ -53,7 +53,7 @@ def escape_help(text: str, *, is_openmetrics: bool) -> str:
     return escaped.replace('"', '\\"') if is_openmetrics else escaped
 
 
-def encoded(text: str) -> bytes:
+def as_bytes(text: str) -> bytes:
     """UTF-8.  Lone surrogates (undecodable file names and such) become `?`: they have no encoding."""
     return text.encode("utf-8", "replace")
 
@@ -93,7 +93,7 @@ def header(spec: FamilySpec, *, is_openmetrics: bool) -> bytes:
     """The HELP and TYPE lines."""
     name = base_name(spec) if is_openmetrics else spec.name
     words = escape_help(spec.help, is_openmetrics=is_openmetrics)
-    return encoded(f"# HELP {name} {words}\n# TYPE {name} {type_text(spec)}\n")
+    return as_bytes(f"# HELP {name} {words}\n# TYPE {name} {type_text(spec)}\n")
 
 
 def line_prefixes(spec: FamilySpec, labels: tuple[str, ...]) -> tuple[bytes, ...]:
@@ -102,15 +102,15 @@ def line_prefixes(spec: FamilySpec, labels: tuple[str, ...]) -> tuple[bytes, ...
     """
     plain = label_text(spec.labels, labels)
     if not isinstance(spec, HistogramSpec):
-        return (encoded(f"{spec.name}{plain} "),)
+        return (as_bytes(f"{spec.name}{plain} "),)
     bounds = [f'le="{bound_text(bound)}"' for bound in (*spec.bounds, math.inf)]
     lines = [f"{spec.name}_bucket{label_text(spec.labels, labels, bound)} " for bound in bounds]
-    return tuple(map(encoded, (*lines, f"{spec.name}_count{plain} ", f"{spec.name}_sum{plain} ")))
+    return tuple(map(as_bytes, (*lines, f"{spec.name}_count{plain} ", f"{spec.name}_sum{plain} ")))
 
 
 def created_prefix(spec: FamilySpec, labels: tuple[str, ...]) -> bytes:
     """What stands before the time of creation of one counter or histogram."""
-    return encoded(f"{base_name(spec)}_created{label_text(spec.labels, labels)} ")
+    return as_bytes(f"{base_name(spec)}_created{label_text(spec.labels, labels)} ")
 
 
 def has_created(spec: FamilySpec) -> bool:
