@@ -13,6 +13,8 @@ from collections.abc import Sequence
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from leanmesh.gossip.outbox import Drop
+
 if TYPE_CHECKING:
     from leanmesh.identity.peer_id import PeerId
 
@@ -64,7 +66,6 @@ class IgnoreReason(StrEnum):
     REPLAY = "replay"
     OWN = "own"
     LEFT = "left"
-    GRAYLISTED = "graylisted"
 
 
 class ThrottleReason(StrEnum):
@@ -251,8 +252,8 @@ class Observer:
     def iwant_received(self, peer: "PeerId", ids: int, now_s: float) -> None:
         """A peer asked us for messages."""
 
-    def idontwant_sent(self, peer: "PeerId", ids: int, now_s: float) -> None:
-        """We told a peer what not to send."""
+    def idontwant_sent(self, peers: Sequence["PeerId"], topic: str, message_id: bytes, now_s: float) -> None:
+        """We told these peers not to send a message, each once."""
 
     def idontwant_received(self, peer: "PeerId", ids: int, now_s: float) -> None:
         """A peer told us what not to send."""
@@ -267,6 +268,12 @@ class Observer:
         """A message that a peer advertised and we asked for did not arrive."""
 
     # Bounds.
+
+    def copies_dropped(self, peer: "PeerId", reason: Drop, count: int, now_s: float) -> None:
+        """Copies for a peer that were turned away, or taken out of its outbox unsent."""
+
+    def slow_peer(self, peer: "PeerId", reason: str, now_s: float) -> None:
+        """A peer does not read as fast as it is sent to; said at each heartbeat while it lasts."""
 
     def misbehaved(self, peer: "PeerId", kind: Misbehaviour, count: int, now_s: float) -> None:
         """A peer did what an honest one need not do, `count` times."""

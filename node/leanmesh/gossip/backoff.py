@@ -1,0 +1,32 @@
+"""Back-offs of one topic: until when a peer may not be grafted, by either side."""
+
+import attrs
+
+from leanmesh.identity.peer_id import PeerId
+
+
+@attrs.define
+class Backoffs:
+    """Survives the connection, so that reconnecting does not wash a back-off; bounded in number."""
+
+    limit: int
+    until_s: dict[PeerId, float] = attrs.field(factory=dict[PeerId, float])
+    evicted: int = 0
+
+    def extend(self, peer: PeerId, until_s: float) -> None:
+        """Hold a peer off at least until then.  A shorter wish never shortens."""
+        known_s = self.until_s.pop(peer, 0.0)
+        if len(self.until_s) >= self.limit:
+            del self.until_s[next(iter(self.until_s))]
+            self.evicted += 1
+        self.until_s[peer] = max(known_s, until_s)
+
+    def is_active(self, peer: PeerId, now_s: float) -> bool:
+        """Whether a GRAFT of this peer would break the rule."""
+        return now_s < self.until_s.get(peer, 0.0)
+
+    def expire(self, now_s: float) -> None:
+        """Forget the past.  The caller subtracts its slack, during which we do not graft yet."""
+        over = [peer for peer, until_s in self.until_s.items() if until_s <= now_s]
+        for peer in over:
+            del self.until_s[peer]

@@ -1,0 +1,229 @@
+"""Talk about messages: IHAVE and IWANT fill gaps, IDONTWANT spares copies."""
+
+from collections.abc import Sequence
+
+import attrs
+
+from leanmesh.gossip.history import History
+from leanmesh.gossip.observer import Misbehaviour, Table
+from leanmesh.gossip.outbox import Drop, Priority
+from leanmesh.gossip.promises import Promises
+from leanmesh.gossip.rpc import IHave, Message
+from leanmesh.gossip.seen import SeenIds
+from leanmesh.gossip.state import PeerState, State, Topic
+from leanmesh.identity.peer_id import PeerId
+
+
+@attrs.define(eq=False)
+class Exchange:
+    """The rules of gossip, and whom we told IDONTWANT."""
+
+    state: State
+    seen: SeenIds
+    history: History
+    promises: Promises
+    # Whom we told IDONTWANT about a message, and the heartbeat that forgets it, the oldest first.
+    told: dict[bytes, tuple[int, list[PeerId]]] = attrs.field(factory=dict[bytes, tuple[int, list[PeerId]]])
+    # Ids first seen until the last heartbeat, to tell a busy network from a flood of IDONTWANT.
+    seen_before: int = 0
+
+    # What peers say.
+
+    def on_ihave(self, peer: PeerState, advertised: Sequence[IHave], now_s: float) -> None:
+        """Ask for what we have not seen of the topics we take, within the peer's budget."""
+        params = self.state.params
+        for have in advertised:
+            self.state.observer.ihave_received(peer.peer, have.topic, len(have.message_ids), now_s)
+        if peer.score < params.gossip_threshold or not peer.is_gossiping:
+            return
+        peer.ihave_heard += 1
+        if peer.ihave_heard > params.ihave_messages_limit:
+            # Honest peers split one heartbeat's gossip into some RPCs more; a flood goes on.
+            if peer.ihave_heard % params.ihave_messages_limit == 0:
+                self.state.misbehaved(peer, Misbehaviour.IHAVE_FLOOD, now_s)
+            return
+        wanted = self._unseen(advertised)
+        budget = params.ihave_ids_limit - peer.iwant_asked
+        if not wanted or budget <= 0:
+            return
+        if len(wanted) > budget:
+            wanted = self.state.generator.sample(wanted, budget)
+        wanted = peer.outbox.iwant(wanted)
+        if not wanted:
+            return
+        peer.iwant_asked += len(wanted)
+        self._expect(peer, wanted, now_s)
+        self.state.observer.iwant_sent(peer.peer, len(wanted), now_s)
+
+    def on_iwant(self, peer: PeerState, wanted: Sequence[bytes], now_s: float) -> None:
+        """Send what a peer asks for, as far as we have it and the peer's budgets go."""
+        params = self.state.params
+        self.state.observer.iwant_received(peer.peer, len(wanted), now_s)
+        if peer.score < params.gossip_threshold or not peer.is_gossiping:
+            return
+        for message_id in dict.fromkeys(wanted):
+            if peer.iwant_unknown >= params.iwant_unknown_limit:
+                self.state.misbehaved(peer, Misbehaviour.IWANT_UNSOLICITED, now_s)
+                return
+            if peer.iwant_answered >= params.ihave_ids_limit:
+                self.state.misbehaved(peer, Misbehaviour.IWANT_FLOOD, now_s)
+                return
+            if message_id in peer.unwanted:
+                continue
+            self._serve(peer, message_id, now_s)
+
+    def on_idontwant(self, peer: PeerState, unwanted: Sequence[bytes], now_s: float) -> None:
+        """Send no copy of these: neither later nor of what is queued already."""
+        params = self.state.params
+        self.state.observer.idontwant_received(peer.peer, len(unwanted), now_s)
+        until = self.state.tick + params.idontwant_ttl_ticks
+        evicted = withdrawn = 0
+        for message_id in unwanted:
+            # Renewed at the end, so that the oldest stay first.
+            peer.unwanted.pop(message_id, None)
+            if len(peer.unwanted) >= params.idontwant_ids_limit:
+                del peer.unwanted[next(iter(peer.unwanted))]
+                evicted += 1
+            peer.unwanted[message_id] = until
+            withdrawn += peer.outbox.withdraw(message_id)
+        if withdrawn:
+            self.state.observer.copies_dropped(peer.peer, Drop.WITHDRAWN, withdrawn, now_s)
+        if evicted:
+            self.state.observer.turned_away(Table.UNWANTED, evicted, now_s)
+        peer.idontwant_heard += len(unwanted)
+        # On a busy network honest peers name every message; a flood names what nobody has seen.
+        if peer.idontwant_heard > params.idontwant_ids_limit + 2 * (self.seen.added - self.seen_before):
+            self.state.misbehaved(peer, Misbehaviour.IDONTWANT_FLOOD, now_s)
+
+    # What we say.
+
+    def remember(self, message_id: bytes, now_s: float) -> None:
+        """Mark an id as seen; count what the bound of the table cost."""
+        evicted = self.seen.evicted
+        self.seen.add(message_id, now_s)
+        if self.seen.evicted != evicted:
+            self.state.observer.turned_away(Table.SEEN, 1, now_s)
+
+    def keep(self, message_id: bytes, message: Message, now_s: float) -> None:
+        """Keep a message for those who ask; count what the bound of the history cost."""
+        evicted = self.history.evicted
+        self.history.put(message_id, message)
+        if self.history.evicted != evicted:
+            self.state.observer.turned_away(Table.HISTORY, self.history.evicted - evicted, now_s)
+
+    def tell_unwanted(
+        self, topic: Topic, source: PeerState, message_id: bytes, asked: Sequence[PeerId], now_s: float
+    ) -> None:
+        """Tell the mesh, and whom we asked for it, that a large message is here already."""
+        told: list[PeerId] = []
+        for peer in topic.mesh.values():
+            if peer is not source:
+                self._tell_one(peer, message_id, told)
+        for peer_id in asked:
+            peer = self.state.peers[peer_id]
+            if peer is not source and peer_id not in topic.mesh:
+                self._tell_one(peer, message_id, told)
+        if told:
+            self.told[message_id] = (self.state.tick + self.state.params.idontwant_ttl_ticks, told)
+            self.state.observer.idontwant_sent(told, topic.name, message_id, now_s)
+
+    def keep_promises(self, source: PeerState, message_id: bytes, now_s: float) -> list[PeerId]:
+        """A message came, from whomever: ask nobody any more.  Answers who had promised it."""
+        kept = self.promises.fulfil(message_id)
+        for peer_id in kept:
+            self.state.observer.promise_kept(peer_id, now_s)
+            if peer_id != source.peer:
+                self.state.peers[peer_id].outbox.cancel_iwant(message_id)
+        return kept
+
+    def advertise(self, topic: Topic, now_s: float) -> None:
+        """Tell some peers outside the mesh which messages of a topic we have."""
+        params = self.state.params
+        ids = self.history.advertised(topic.name)
+        if not ids:
+            return
+        if len(ids) > params.ihave_ids_limit:
+            ids = self.state.generator.sample(ids, params.ihave_ids_limit)
+        threshold = params.gossip_threshold
+        candidates = [
+            peer
+            for peer_id, peer in topic.peers.items()
+            if peer.is_gossiping
+            and not peer.is_direct
+            and peer.score >= threshold
+            and peer_id not in topic.mesh
+            and peer_id not in topic.fanout
+        ]
+        count = max(params.gossip_peers, int(params.gossip_factor * len(candidates)))
+        for peer in self.state.sample(candidates, count):
+            said = peer.outbox.ihave(topic.name, ids)
+            self.state.observer.ihave_sent(peer.peer, topic.name, said, now_s)
+
+    # The heartbeat.
+
+    def charge_broken_promises(self, now_s: float) -> None:
+        """Peers that did not send what they advertised."""
+        for peer_id, count in self.promises.take_broken(now_s).items():
+            for _ in range(count):
+                self.state.observer.promise_broken(peer_id, now_s)
+            self.state.misbehaved(self.state.peers[peer_id], Misbehaviour.BROKEN_PROMISE, now_s, count)
+
+    def renew_budgets(self) -> None:
+        """A heartbeat has passed: every peer may ask and advertise anew, and old IDONTWANT are forgotten."""
+        tick = self.state.tick
+        for peer in self.state.peers.values():
+            peer.ihave_heard = peer.iwant_asked = peer.iwant_answered = peer.iwant_unknown = 0
+            peer.idontwant_heard = 0
+            if peer.unwanted:
+                _forget_due(peer.unwanted, tick)
+        while self.told:
+            message_id = next(iter(self.told))
+            if self.told[message_id][0] > tick:
+                break
+            del self.told[message_id]
+        self.seen_before = self.seen.added
+
+    def _unseen(self, advertised: Sequence[IHave]) -> list[bytes]:
+        seen, topics = self.seen.first_seen_s, self.state.topics
+        wanted: dict[bytes, None] = {}
+        for have in advertised:
+            topic = topics.get(have.topic)
+            if topic is not None and topic.is_joined:
+                wanted.update((id_, None) for id_ in have.message_ids if id_ not in seen)
+        return list(wanted)
+
+    def _expect(self, peer: PeerState, wanted: list[bytes], now_s: float) -> None:
+        turned_away = self.promises.turned_away
+        watched = self.state.generator.choice(wanted)
+        self.promises.add(peer.peer, watched, now_s + self.state.params.iwant_followup_s)
+        if self.promises.turned_away != turned_away:
+            self.state.observer.turned_away(Table.PROMISES, 1, now_s)
+
+    def _serve(self, peer: PeerState, message_id: bytes, now_s: float) -> None:
+        if message_id not in self.history.messages:
+            peer.iwant_unknown += 1
+            return
+        message = self.history.serve(message_id, peer.peer, self.state.params.retransmission_limit)
+        if message is None:
+            self.state.misbehaved(peer, Misbehaviour.IWANT_FLOOD, now_s)
+            return
+        peer.iwant_answered += 1
+        drop = peer.outbox.put(message_id, message.field, now_s, Priority.ANSWER)
+        if drop is not None:
+            self.state.observer.copies_dropped(peer.peer, drop, 1, now_s)
+            return
+        self.state.observer.served(peer.peer, message.topic, message_id, len(message.field), now_s)
+
+    def _tell_one(self, peer: PeerState, message_id: bytes, told: list[PeerId]) -> None:
+        if peer.outbox.idontwant(message_id):
+            told.append(peer.peer)
+
+
+def _forget_due(unwanted: dict[bytes, int], tick: int) -> None:
+    due: list[bytes] = []
+    for message_id, until in unwanted.items():
+        if until > tick:
+            break
+        due.append(message_id)
+    for message_id in due:
+        del unwanted[message_id]

@@ -1,0 +1,88 @@
+"""Recent messages, kept in windows of one heartbeat each: advertised for a few, served for some more."""
+
+from collections import deque
+
+import attrs
+
+from leanmesh.gossip.rpc import Message
+from leanmesh.identity.peer_id import PeerId
+
+
+def _no_windows() -> deque[dict[str, list[bytes]]]:
+    return deque([{}])
+
+
+@attrs.define
+class History:
+    """The mcache: messages by id, bounded in heartbeats and in bytes."""
+
+    length: int
+    gossip_length: int
+    limit_bytes: int
+    messages: dict[bytes, Message] = attrs.field(factory=dict[bytes, Message])
+    size_bytes: int = 0
+    evicted: int = 0
+    # Ids by topic, the newest window at the left.
+    windows: deque[dict[str, list[bytes]]] = attrs.field(factory=_no_windows)
+    # How often each message went to each peer that asked for it.
+    served: dict[bytes, dict[PeerId, int]] = attrs.field(factory=dict[bytes, dict[PeerId, int]])
+
+    def __len__(self) -> int:
+        return len(self.messages)
+
+    def put(self, message_id: bytes, message: Message) -> None:
+        """Keep a valid message; the oldest make room."""
+        if message_id in self.messages:
+            return
+        self.messages[message_id] = message
+        window = self.windows[0]
+        ids = window.get(message.topic)
+        if ids is None:
+            window[message.topic] = [message_id]
+        else:
+            ids.append(message_id)
+        self.size_bytes += len(message.field)
+        while self.size_bytes > self.limit_bytes:
+            self.evicted += 1
+            self._drop(next(iter(self.messages)))
+
+    def serve(self, message_id: bytes, peer: PeerId, times_limit: int) -> Message | None:
+        """The message, counted as sent once more to this peer; None beyond the limit or when unknown."""
+        message = self.messages.get(message_id)
+        if message is None:
+            return None
+        by_peer = self.served.setdefault(message_id, {})
+        times = by_peer.get(peer, 0)
+        if times >= times_limit:
+            return None
+        by_peer[peer] = times + 1
+        return message
+
+    def advertised(self, topic: str) -> list[bytes]:
+        """Ids of a topic in the windows that are advertised, the newest first."""
+        messages = self.messages
+        ids: list[bytes] = []
+        for index, window in enumerate(self.windows):
+            if index == self.gossip_length:
+                break
+            ids.extend(id_ for id_ in window.get(topic, ()) if id_ in messages)
+        return ids
+
+    def shift(self) -> None:
+        """A heartbeat has passed: open a window, and forget what was in the oldest."""
+        self.windows.appendleft({})
+        if len(self.windows) <= self.length:
+            return
+        for ids in self.windows.pop().values():
+            for message_id in ids:
+                if message_id in self.messages:
+                    self._drop(message_id)
+
+    def forget(self, peer: PeerId) -> None:
+        """A peer is gone."""
+        for by_peer in self.served.values():
+            by_peer.pop(peer, None)
+
+    def _drop(self, message_id: bytes) -> None:
+        self.size_bytes -= len(self.messages.pop(message_id).field)
+        self.served.pop(message_id, None)

@@ -1,0 +1,254 @@
+"""What becomes of a received copy: from its receipt to its outcome.
+
+This is the common path of the node.  A copy is checked in the order of what the
+checks cost: topic, size, seen before, policy and signature, room to wait.  Only
+then is the id marked as seen, so that a forged or throttled copy cannot keep
+the true one out.
+"""
+
+from collections.abc import Callable
+
+import attrs
+
+from leanmesh.gossip.authors import Authors
+from leanmesh.gossip.exchange import Exchange
+from leanmesh.gossip.forward import Forward
+from leanmesh.gossip.observer import IgnoreReason, Misbehaviour, RejectReason, Table
+from leanmesh.gossip.outbox import Drop
+from leanmesh.gossip.rpc import Message
+from leanmesh.gossip.rules import KnownCopies, TopicRules
+from leanmesh.gossip.signing import Invalid, SignaturePolicy, Verifier, check
+from leanmesh.gossip.state import PeerState, State, Topic
+from leanmesh.gossip.validation import Ticket, Validation, Verdict
+from leanmesh.identity.peer_id import PeerId
+
+# The message, its data after the transform, the peer it came through, and when.  Must not call the router.
+Deliver = Callable[[Message, bytes, PeerId, float], None]
+
+
+@attrs.define(eq=False)
+class Intake:
+    """The rules for received messages, and the messages that wait for a verdict."""
+
+    local_peer: PeerId
+    state: State
+    exchange: Exchange
+    forward: Forward
+    validation: Validation
+    authors: Authors
+    policy: SignaturePolicy
+    verifier: Verifier
+    deliver: Deliver
+    known_copies: KnownCopies
+    # Tickets the shell has not taken yet.
+    tickets: list[Ticket] = attrs.field(factory=list[Ticket])
+    # Ids whose verdict was to reject: who sends them again is known.
+    rejected: dict[bytes, None] = attrs.field(factory=dict[bytes, None])
+
+    # One copy.
+
+    def on_message(self, peer: PeerState, message: Message, now_s: float) -> None:
+        """Decide one received copy, or let it wait for its verdict."""
+        state = self.state
+        observer = state.observer
+        name = message.topic
+        size = len(message.field)
+        observer.message_received(peer.peer, name, size, now_s)
+        topic = state.topics.get(name)
+        if topic is None or not topic.is_joined:
+            observer.not_subscribed(peer.peer, name, size, now_s)
+            return
+        data = message.data
+        if len(data) > state.params.message_limit_bytes:
+            observer.oversized(peer.peer, name, size, now_s)
+            return
+        rules = topic.rules
+        assert rules is not None, "a joined topic has its rules"
+        if rules.transform is None:
+            message_id = rules.message_id(message, data)
+        else:
+            message_id, data = self._transform(rules, message)
+        exchange = self.exchange
+        if message_id in exchange.seen.first_seen_s:
+            self._on_duplicate(peer, message, message_id, now_s)
+            return
+        if not self._is_admitted(topic, peer, message, message_id, data, now_s):
+            return
+        exchange.remember(message_id, now_s)
+        observer.first_seen(peer.peer, name, message_id, size, now_s)
+        asked: list[PeerId] = []
+        if message_id in exchange.promises.deadlines_s:
+            asked = exchange.keep_promises(peer, message_id, now_s)
+        assert data is not None, "what could not be transformed is not admitted"
+        if len(message.data) >= state.params.idontwant_threshold_bytes:
+            exchange.tell_unwanted(topic, peer, message_id, asked, now_s)
+        if rules.is_validated:
+            self.tickets.append(self.validation.open(message_id, message, data, peer.peer, now_s))
+            self._report_pending(now_s)
+            return
+        self._accept(topic, message, message_id, data, peer.peer, now_s, None)
+
+    def _on_duplicate(self, peer: PeerState, message: Message, message_id: bytes, now_s: float) -> None:
+        observer = self.state.observer
+        peer_id = peer.peer
+        observer.duplicate(peer_id, message.topic, message_id, len(message.field), now_s)
+        if peer.outbox.count and peer.outbox.withdraw(message_id):
+            # It has the message: what waits for it is spared.
+            observer.copies_dropped(peer_id, Drop.WITHDRAWN, 1, now_s)
+        told = self.exchange.told
+        if told and message_id in told and peer_id in told[message_id][1]:
+            observer.crossed_idontwant(peer_id, message.topic, message_id, now_s)
+        waiting = self.validation.open_tickets
+        if waiting and message_id in waiting and waiting[message_id].peer != peer_id:
+            waiting[message_id].senders[peer_id] = None
+        if self.rejected and message_id in self.rejected:
+            observer.invalid_again(peer_id, message.topic, message_id, now_s)
+            self.state.misbehaved(peer, Misbehaviour.INVALID_MESSAGE, now_s)
+
+    # Checks.
+
+    def _transform(self, rules: TopicRules, message: Message) -> tuple[bytes, bytes | None]:
+        """The id, and the data the application sees: None when it is invalid, or a duplicate anyway."""
+        assert rules.transform is not None, "asked for only where there is one"
+        key = self.known_copies.key(message)
+        known_id = self.known_copies.ids.get(key)
+        if known_id is not None and known_id in self.exchange.seen:
+            return known_id, None
+        data = rules.transform.decompress(message.data, self.state.params.message_limit_bytes)
+        message_id = rules.message_id(message, data)
+        self.known_copies.add(key, message_id)
+        return message_id, data
+
+    def _is_admitted(
+        self,
+        topic: Topic,
+        peer: PeerState,
+        message: Message,
+        message_id: bytes,
+        data: bytes | None,
+        now_s: float,
+    ) -> bool:
+        """Everything that can keep a first copy out before its content is looked at."""
+        if data is None:
+            # Remembered: what cannot be transformed stays so, and need not be tried again.
+            self.exchange.remember(message_id, now_s)
+            self._reject(peer, message, message_id, RejectReason.DECODE, now_s)
+            return False
+        if self.policy is not SignaturePolicy.STRICT_NO_SIGN or not message.is_plain:
+            # Not marked as seen: a forged copy must not keep the true one out.
+            invalid = check(message, self.policy, self.verifier)
+            if invalid is not None:
+                is_wrong = invalid is Invalid.SIGNATURE_WRONG
+                reason = RejectReason.SIGNATURE if is_wrong else RejectReason.POLICY
+                self._reject(peer, message, message_id, reason, now_s)
+                return False
+            if (reason := self._unwelcome(topic, message)) is not None:
+                self.state.observer.ignored(
+                    peer.peer, message.topic, message_id, len(message.field), reason, now_s
+                )
+                return False
+        if topic.rules is not None and topic.rules.is_validated:
+            throttle = self.validation.refusal(peer.peer, message)
+            if throttle is not None:
+                self.state.observer.throttled(
+                    peer.peer, message.topic, message_id, len(message.field), throttle, now_s
+                )
+                return False
+        return True
+
+    def _unwelcome(self, topic: Topic, message: Message) -> IgnoreReason | None:
+        """Rightly signed, and yet of no use: our own from before a restart, or a replay."""
+        if message.source == self.local_peer:
+            return IgnoreReason.OWN
+        if topic.rules is None or not topic.rules.is_replay_checked:
+            return None
+        assert message.source is not None
+        assert message.seqno is not None
+        return IgnoreReason.REPLAY if self.authors.is_replay(message.source, message.seqno) else None
+
+    # Outcomes.
+
+    def on_verdict(self, ticket: Ticket, verdict: Verdict, now_s: float) -> None:
+        """The application has decided.  A ticket that is closed already means nothing."""
+        if not ticket.is_open:
+            return
+        self._close(ticket, now_s)
+        message, message_id = ticket.message, ticket.message_id
+        topic = self.state.topics.get(message.topic)
+        if topic is None or not topic.is_joined:
+            self._ignore(ticket, IgnoreReason.LEFT, now_s)
+        elif verdict is Verdict.ACCEPT:
+            for sender in ticket.senders:
+                self.state.observer.sent_meanwhile(sender, message.topic, message_id, now_s)
+            self._accept(topic, message, message_id, ticket.data, ticket.peer, now_s, ticket.senders)
+        elif verdict is Verdict.REJECT:
+            self._reject_ticket(ticket, now_s)
+        else:
+            self._ignore(ticket, IgnoreReason.VERDICT, now_s)
+
+    def give_up_late(self, now_s: float) -> None:
+        """Close tickets whose verdict takes too long."""
+        for ticket in self.validation.late(now_s):
+            self._close(ticket, now_s)
+            self._ignore(ticket, IgnoreReason.TIMEOUT, now_s)
+
+    def on_left(self, topic: str, now_s: float) -> None:
+        """We no longer take a topic: nobody waits for the verdicts on its messages."""
+        for ticket in [each for each in self.validation.open_tickets.values() if each.message.topic == topic]:
+            self._close(ticket, now_s)
+            self._ignore(ticket, IgnoreReason.LEFT, now_s)
+
+    def _accept(
+        self,
+        topic: Topic,
+        message: Message,
+        message_id: bytes,
+        data: bytes,
+        peer: PeerId,
+        now_s: float,
+        senders: dict[PeerId, None] | None,
+    ) -> None:
+        rules = topic.rules
+        if rules is not None and rules.is_replay_checked and message.source and message.seqno:
+            evicted = self.authors.evicted
+            self.authors.advance(message.source, message.seqno)
+            if self.authors.evicted != evicted:
+                self.state.observer.turned_away(Table.AUTHORS, 1, now_s)
+        self.state.observer.accepted(peer, message.topic, message_id, len(message.field), now_s)
+        self.forward.forward(topic, message, message_id, peer, senders, now_s)
+        self.deliver(message, data, peer, now_s)
+
+    def _reject(
+        self, peer: PeerState, message: Message, message_id: bytes, reason: RejectReason, now_s: float
+    ) -> None:
+        self.state.observer.rejected(peer.peer, message.topic, message_id, len(message.field), reason, now_s)
+        self.state.misbehaved(peer, Misbehaviour.INVALID_MESSAGE, now_s)
+
+    def _reject_ticket(self, ticket: Ticket, now_s: float) -> None:
+        message, message_id = ticket.message, ticket.message_id
+        if len(self.rejected) >= self.state.params.rejected_limit:
+            del self.rejected[next(iter(self.rejected))]
+        self.rejected[message_id] = None
+        self.state.observer.rejected(
+            ticket.peer, message.topic, message_id, len(message.field), RejectReason.VERDICT, now_s
+        )
+        for sender in ticket.senders:
+            self.state.observer.invalid_again(sender, message.topic, message_id, now_s)
+        for peer_id in (ticket.peer, *ticket.senders):
+            peer = self.state.peers.get(peer_id)
+            if peer is not None:
+                self.state.misbehaved(peer, Misbehaviour.INVALID_MESSAGE, now_s)
+
+    def _ignore(self, ticket: Ticket, reason: IgnoreReason, now_s: float) -> None:
+        message = ticket.message
+        self.state.observer.ignored(
+            ticket.peer, message.topic, ticket.message_id, len(message.field), reason, now_s
+        )
+
+    def _close(self, ticket: Ticket, now_s: float) -> None:
+        self.validation.close(ticket)
+        self._report_pending(now_s)
+
+    def _report_pending(self, now_s: float) -> None:
+        messages = self.validation.messages
+        self.state.observer.pending_changed(messages.used, self.validation.size_bytes.used, now_s)

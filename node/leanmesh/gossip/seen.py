@@ -1,0 +1,43 @@
+"""The ids that were seen, for a time that starts at the first sight and is not renewed."""
+
+import attrs
+
+
+@attrs.define
+class SeenIds:
+    """Ids in the order of their first sight, bounded in number and age.
+
+    `first_seen_s` is public for reading: the router asks it once for every copy.
+    """
+
+    ttl_s: float
+    limit: int
+    first_seen_s: dict[bytes, float] = attrs.field(factory=dict[bytes, float])
+    evicted: int = 0
+    added: int = 0
+
+    def __contains__(self, message_id: bytes) -> bool:
+        return message_id in self.first_seen_s
+
+    def __len__(self) -> int:
+        return len(self.first_seen_s)
+
+    def add(self, message_id: bytes, now_s: float) -> None:
+        """Remember an id that is not there yet; the oldest makes room."""
+        seen = self.first_seen_s
+        if len(seen) >= self.limit:
+            del seen[next(iter(seen))]
+            self.evicted += 1
+        seen[message_id] = now_s
+        self.added += 1
+
+    def expire(self, now_s: float) -> None:
+        """Forget what has reached its age."""
+        horizon_s = now_s - self.ttl_s
+        old: list[bytes] = []
+        for message_id, at_s in self.first_seen_s.items():
+            if at_s > horizon_s:
+                break
+            old.append(message_id)
+        for message_id in old:
+            del self.first_seen_s[message_id]
