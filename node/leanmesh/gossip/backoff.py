@@ -15,7 +15,7 @@ class Backoffs:
 
     def extend(self, peer: PeerId, until_s: float) -> None:
         """Hold a peer off at least until then.  A shorter wish never shortens."""
-        known_s = self.until_s.pop(peer, 0.0)
+        known_s = self.until_s.pop(peer, until_s)
         if len(self.until_s) >= self.limit:
             del self.until_s[next(iter(self.until_s))]
             self.evicted += 1
@@ -23,7 +23,8 @@ class Backoffs:
 
     def is_active(self, peer: PeerId, now_s: float) -> bool:
         """Whether a GRAFT of this peer would break the rule."""
-        return now_s < self.until_s.get(peer, 0.0)
+        until_s = self.until_s.get(peer)
+        return until_s is not None and now_s < until_s
 
     def expire(self, now_s: float) -> None:
         """Forget the past.  The caller subtracts its slack, during which we do not graft yet."""
