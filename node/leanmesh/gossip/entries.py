@@ -28,11 +28,6 @@ def delimited_size_bytes(length: int) -> int:
     return 1 + len(encode_varint(length)) + length
 
 
-def plain_message_size_bytes(data_bytes: int, topic_bytes: int) -> int:
-    """The size of a publish entry that holds data and topic alone."""
-    return delimited_size_bytes(delimited_size_bytes(data_bytes) + delimited_size_bytes(topic_bytes))
-
-
 def message_size_bytes(
     topic: bytes | None,
     data: bytes | None,

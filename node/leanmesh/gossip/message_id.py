@@ -14,8 +14,8 @@ from leanmesh.gossip.rpc import Message
 MessageIdFunction = Callable[[Message, bytes | None], bytes]
 """Computes the id of a message.
 
-The second argument is what the topic's transform made of the data: the data itself when there is no transform,
-None when the transform refused it.
+The second argument is what the topic's transform made of the data: the data itself when there is no
+transform, None when the transform refused it.
 """
 
 

@@ -5,6 +5,7 @@ list of places; it refuses what exceeds `WireLimits`, and every shape that proto
 bytes that end early, groups, field number 0, known fields in a wrong wire type.
 """
 
+from collections.abc import Iterable
 from typing import Final
 
 import attrs
@@ -44,6 +45,8 @@ class Shape:
 
     name: str
     fields: "dict[int, Known]"
+    ids_tag: int | None = None
+    """The tag of message ids, where there are any."""
     numbers: frozenset[int] = attrs.field(
         init=False,
         default=attrs.Factory(lambda self: frozenset(tag >> 3 for tag in self.fields), takes_self=True),
@@ -59,6 +62,15 @@ class Known:
     shape: Shape | None = None
 
 
+_COUNTERS: Final = (
+    "subscriptions",
+    "publishes",
+    "control_entries",
+    "message_ids",
+    "px_peers",
+    "fields",
+    "unknown_fields",
+)
 _TOPIC = Known(size_limit="topic_bytes")
 _IDS = Known(counter="message_ids", size_limit="message_id_bytes")
 _PEER_INFO = Shape("PeerInfo", {0x0A: Known(), 0x12: Known()})
@@ -66,8 +78,8 @@ _SUBSCRIPTION = Shape("SubOpts", {0x08: Known(), 0x12: _TOPIC})
 _CONTROL = Shape(
     "ControlMessage",
     {
-        0x0A: Known("control_entries", shape=Shape("ControlIHave", {0x0A: _TOPIC, 0x12: _IDS})),
-        0x12: Known("control_entries", shape=Shape("ControlIWant", {0x0A: _IDS})),
+        0x0A: Known("control_entries", shape=Shape("ControlIHave", {0x0A: _TOPIC, 0x12: _IDS}, 0x12)),
+        0x12: Known("control_entries", shape=Shape("ControlIWant", {0x0A: _IDS}, 0x0A)),
         0x1A: Known("control_entries", shape=Shape("ControlGraft", {0x0A: _TOPIC})),
         0x22: Known(
             "control_entries",
@@ -75,7 +87,7 @@ _CONTROL = Shape(
                 "ControlPrune", {0x0A: _TOPIC, 0x12: Known("px_peers", shape=_PEER_INFO), 0x18: Known()}
             ),
         ),
-        0x2A: Known("control_entries", shape=Shape("ControlIDontWant", {0x0A: _IDS})),
+        0x2A: Known("control_entries", shape=Shape("ControlIDontWant", {0x0A: _IDS}, 0x0A)),
     },
 )
 _MESSAGE = Shape(
@@ -98,15 +110,12 @@ class _Budget:
 
     def __init__(self, limits: WireLimits) -> None:
         self.limits = limits
-        self.left: dict[str, int] = {}
+        self.left = {counter: getattr(limits, counter) for counter in _COUNTERS}
 
     def spend(self, counter: str) -> None:
-        left = self.left.get(counter)
-        if left is None:
-            left = getattr(self.limits, counter)
-        if left <= 0:
+        left = self.left[counter] = self.left[counter] - 1
+        if left < 0:
             raise RpcRefused(counter, f"more than {getattr(self.limits, counter)}")
-        self.left[counter] = left - 1
 
     def check_size(self, limit: str, size_bytes: int, name: str) -> None:
         if size_bytes > getattr(self.limits, limit):
@@ -116,7 +125,7 @@ class _Budget:
 def scan(frame: bytes, limits: WireLimits) -> tuple[list[Place], list[Place] | None]:
     """Places of the publish entries, and of everything else we know (None: nothing else).
 
-    The bodies of publish entries are not looked into: `check_message` does that for the rare ones that are
+    The bodies of publish entries are not looked into: `check_messages` does that for the rare ones that are
     not encoded as we would.  Raises RpcRefused.
     """
     publishes: list[Place] = []
@@ -158,19 +167,30 @@ def scan(frame: bytes, limits: WireLimits) -> tuple[list[Place], list[Place] | N
     return publishes, others
 
 
-def check_message(frame: bytes, position: int, end: int, limits: WireLimits) -> None:
-    """Looks through the body of one publish entry.  Raises RpcRefused."""
+def check_messages(frame: bytes, places: Iterable[Place], limits: WireLimits) -> None:
+    """Looks through the bodies of publish entries, all on one budget.  Raises RpcRefused."""
+    budget = _Budget(limits)
     try:
-        _count(frame, position, end, _MESSAGE, _Budget(limits))
+        for _, position, end in places:
+            _count(frame, position, end, _MESSAGE, budget)
     except IndexError:
-        raise _ends_early("Message", position) from None
+        raise _ends_early("publish", len(frame)) from None
 
 
 def _count(frame: bytes, position: int, end: int, shape: Shape, budget: _Budget) -> None:
+    ids_tag = shape.ids_tag
+    longest = min(budget.limits.message_id_bytes, 0x7F)
     while position < end:
+        if frame[position] == ids_tag and (length := frame[position + 1]) <= longest:
+            # Thousands of short ids in a row are what honest control consists of.
+            budget.spend("message_ids")
+            position += 2 + length
+            continue
         known, body, position = _field(frame, position, end, shape, budget)
         if known is not None and known.shape is not None:
             _count(frame, body, position, known.shape, budget)
+    if position > end:
+        raise _ends_early(shape.name, end)
 
 
 def _field(
@@ -188,6 +208,7 @@ def _field(
         budget.spend("unknown_fields")
     elif known.counter is not None:
         budget.spend(known.counter)
+    budget.spend("fields")
     wire_type = tag & 7
     if wire_type == LENGTH_DELIMITED:
         length, position = _varint(frame, position)

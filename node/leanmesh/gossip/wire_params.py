@@ -60,6 +60,10 @@ class WireLimits:
         512,
         "Sixteen per PRUNE is the custom; a peer that leaves 32 topics at once says so in one RPC.",
     )
+    fields: int = _limit(
+        40_000,
+        "Fields of subscriptions and control, ids aside: above the sum of the others, and 20 ms of work.",
+    )
     unknown_fields: int = _limit(
         256,
         "Extensions we do not know are skipped; a frame of nothing else would only cost us time.",
