@@ -17,8 +17,8 @@ from google.protobuf.message import DecodeError
 from leanmesh.identity.keys import InvalidKey, PrivateKey, PublicKey
 from leanmesh.identity.peer_id import PeerId
 from leanmesh.wire import noise_pb2
-from leanmesh.wire.noise_session import TAG_BYTES, NoiseError, NoiseSession
-from leanmesh.wire.noise_state import KEY_BYTES, SymmetricState, diffie_hellman
+from leanmesh.wire.noise_session import NoiseError, NoiseSession
+from leanmesh.wire.noise_state import HandshakeState
 
 PROTOCOL_ID = "/noise"
 # The longest honest message holds an RSA key of 8192 bits and its signature, 2.3 KiB.
@@ -91,20 +91,16 @@ class NoiseHandshake:
         self._credentials = credentials
         self._is_initiator = is_initiator
         self._expected_peer = expected_peer
-        self._ephemeral_key = ephemeral_key or X25519PrivateKey.generate()
-        self._symmetric = SymmetricState()
-        self._symmetric.mix_hash(b"")  # The empty prologue.
         self._pending = bytearray()
-        # The number of the message that the peer sends next.
-        self._due = 2 if is_initiator else 1
+        self._state = HandshakeState(
+            is_initiator=is_initiator,
+            static_key=credentials.static_key,
+            ephemeral_key=ephemeral_key or X25519PrivateKey.generate(),
+        )
 
     def start(self) -> bytes:
         """What to send first: the initiator's first message, nothing for the responder."""
-        if not self._is_initiator:
-            return b""
-        ephemeral = self._ephemeral_key.public_key().public_bytes_raw()
-        self._symmetric.mix_hash(ephemeral)
-        return _frame(ephemeral + self._symmetric.encrypt_and_hash(b""))
+        return _frame(self._state.write(b"")) if self._is_initiator else b""
 
     def receive(self, chunk: bytes) -> bytes:
         """Take the next bytes of the connection; gives what is to be sent now.
@@ -115,13 +111,17 @@ class NoiseHandshake:
         assert self.session is None, "the handshake is over: bytes belong to the session"
         self._pending += chunk
         out = b""
-        try:
-            while self.session is None and (message := self._next_message()) is not None:
-                out += self._read_first(message) if self._due == 1 else self._read_last(message)
-        except WrongPeer:
-            raise
-        except NoiseError as error:
-            raise NoiseError(f"noise message {self._due}: {error}") from None
+        while self.session is None:
+            number = self._state.messages + 1
+            try:
+                message = self._next_message()
+                if message is None:
+                    break
+                out += self._read(message)
+            except WrongPeer:
+                raise
+            except NoiseError as error:
+                raise NoiseError(f"noise message {number}: {error}") from None
         return out
 
     def _next_message(self) -> bytes | None:
@@ -138,66 +138,32 @@ class NoiseHandshake:
         del pending[: 2 + size]
         return message
 
-    def _read_first(self, message: bytes) -> bytes:
-        """As responder: take `e`, answer `e, ee, s, es` with our identity."""
-        remote_ephemeral = self._read_ephemeral(message)
-        # Nothing is encrypted yet, so nothing in there is secret or of use; the transcript needs it.
-        self._symmetric.decrypt_and_hash(message[KEY_BYTES:])
-        self._due = 3
-
-        ephemeral = self._ephemeral_key.public_key().public_bytes_raw()
-        self._symmetric.mix_hash(ephemeral)
-        self._symmetric.mix_key(diffie_hellman(self._ephemeral_key, remote_ephemeral))
-        return _frame(ephemeral + self._write_identity(remote_ephemeral))
-
-    def _read_last(self, message: bytes) -> bytes:
-        """Take the message with the peer's identity: the second as initiator, the third as responder."""
-        if not self._is_initiator:
-            remote = self._read_identity(message)
-            self._finish(remote, offered=remote.stream_muxers, supported=self._credentials.stream_muxers)
-            return b""
-        remote_ephemeral = self._read_ephemeral(message)
-        self._symmetric.mix_key(diffie_hellman(self._ephemeral_key, remote_ephemeral))
-        remote = self._read_identity(message[KEY_BYTES:])
-        out = _frame(self._write_identity(remote_ephemeral))
-        self._finish(remote, offered=self._credentials.stream_muxers, supported=remote.stream_muxers)
-        return out
-
-    def _read_ephemeral(self, message: bytes) -> bytes:
-        """Take the token `e`."""
-        if len(message) < KEY_BYTES:
-            raise NoiseError(f"{len(message)} bytes are too few for an X25519 key")
-        ephemeral = message[:KEY_BYTES]
-        self._symmetric.mix_hash(ephemeral)
-        return ephemeral
-
-    def _read_identity(self, message: bytes) -> "_Remote":
-        """Take the token `s`, the exchange with it, and the payload that it is signed in."""
-        static = self._symmetric.decrypt_and_hash(message[: KEY_BYTES + TAG_BYTES])
-        if len(static) != KEY_BYTES:
-            raise NoiseError(f"{len(message)} bytes are too few for an encrypted X25519 key")
-        self._symmetric.mix_key(diffie_hellman(self._ephemeral_key, static))
-        payload = self._symmetric.decrypt_and_hash(message[KEY_BYTES + TAG_BYTES :])
-        remote = _read_payload(payload, static)
+    def _read(self, message: bytes) -> bytes:
+        """Take one message of the peer; gives ours that follows it."""
+        state = self._state
+        payload = state.read(message)
+        if state.messages == 1:
+            # The first message is not encrypted: nothing in it is secret, proven or of use.
+            return _frame(state.write(self._credentials.payload))
+        remote = _read_payload(payload, state.remote_static)
         if self._expected_peer is not None and remote.key.peer_id != self._expected_peer:
             raise WrongPeer(self._expected_peer, remote.key.peer_id)
-        return remote
+        own_muxers = self._credentials.stream_muxers
+        if not self._is_initiator:
+            self._open_session(remote.key, _choose_muxer(remote.stream_muxers, own_muxers))
+            return b""
+        muxer = _choose_muxer(own_muxers, remote.stream_muxers)
+        out = _frame(state.write(self._credentials.payload))
+        self._open_session(remote.key, muxer)
+        return out
 
-    def _write_identity(self, remote_ephemeral: bytes) -> bytes:
-        """Give the token `s`, do the exchange with it, and sign it in the payload."""
-        static_key = self._credentials.static_key
-        static = self._symmetric.encrypt_and_hash(static_key.public_key().public_bytes_raw())
-        self._symmetric.mix_key(diffie_hellman(static_key, remote_ephemeral))
-        return static + self._symmetric.encrypt_and_hash(self._credentials.payload)
-
-    def _finish(self, remote: "_Remote", *, offered: tuple[str, ...], supported: tuple[str, ...]) -> None:
-        """Open the session.  `offered` are the initiator's muxers in its order, `supported` the other's."""
-        forth, back = self._symmetric.split()
+    def _open_session(self, remote_key: PublicKey, stream_muxer: str | None) -> None:
+        forth, back = self._state.symmetric.split()
         self.session = NoiseSession(
-            remote_key=remote.key,
-            remote_peer=remote.key.peer_id,
-            stream_muxer=_choose_muxer(offered, supported),
-            handshake_hash=self._symmetric.hash,
+            remote_key=remote_key,
+            remote_peer=remote_key.peer_id,
+            stream_muxer=stream_muxer,
+            handshake_hash=self._state.symmetric.transcript_hash,
             sending=forth if self._is_initiator else back,
             receiving=back if self._is_initiator else forth,
             pending=self._pending,
