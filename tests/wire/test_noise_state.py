@@ -137,6 +137,7 @@ VECTORS = [
                 "2445aa438ebd649281c636cc7269ca82f1d9023d72520943aeabf909cdf521",
             ),
         ],
+        initiator_goes_on=True,
     ),
 ]
 
