@@ -22,8 +22,9 @@ from leanmesh.gossip.state import PeerState, State, Topic
 from leanmesh.gossip.validation import Ticket, Validation, Verdict
 from leanmesh.identity.peer_id import PeerId
 
-# The message, its data after the transform, the peer it came through, and when.  Must not call the router.
-Deliver = Callable[[Message, bytes, PeerId, float], None]
+# The message, its id, its data after the transform, the peer it came through, and when.
+# Must not call the router.
+Deliver = Callable[[Message, bytes, bytes, PeerId, float], None]
 
 
 @attrs.define(eq=False)
@@ -216,7 +217,7 @@ class Intake:
                 self.state.observer.turned_away(Table.AUTHORS, 1, now_s)
         self.state.observer.accepted(peer, message.topic, message_id, len(message.field), now_s)
         self.forward.forward(topic, message, message_id, peer, senders, now_s)
-        self.deliver(message, data, peer, now_s)
+        self.deliver(message, message_id, data, peer, now_s)
 
     def _reject(
         self, peer: PeerState, message: Message, message_id: bytes, reason: RejectReason, now_s: float

@@ -8,6 +8,8 @@ taken: which outboxes have something, tickets for verdicts, and peers to cut.
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
+import attrs
+
 from leanmesh.errors import LocalError
 from leanmesh.gossip.authors import Authors
 from leanmesh.gossip.dialect import dialect_for
@@ -251,6 +253,12 @@ class Router:
             peer.outbox.unsubscribe(topic)
         self.observer.left(topic, now_s)
         self._state.forget_if_empty(known)
+
+    def set_validated(self, topic: str, *, is_validated: bool) -> None:
+        """Whether messages of a topic that we take wait for a verdict from now on."""
+        known = self._state.topics.get(topic)
+        if known is not None and known.rules is not None:
+            known.rules = attrs.evolve(known.rules, is_validated=is_validated)
 
     def publish(self, topic: str, data: bytes, now_s: float) -> PublishReceipt:
         """Send a message of our own.  It is not delivered to ourselves.
