@@ -17,6 +17,7 @@ from typing import Any, Literal, Union, cast, get_args, get_origin
 
 import attrs
 import cattrs
+import cattrs.errors
 
 from leanmesh.errors import LocalError
 from leanmesh.gossip.params import GossipParams
@@ -141,7 +142,7 @@ def _collect_environment(
             section, _, rest = name.partition("_")
             if section in sections and rest:
                 hint = f"{ENVIRONMENT_PREFIX}{section.upper()}__{rest.upper()}"
-                problems.append(f"environment: {variable}: no setting; did you mean {hint}?")
+                problems.append(f"environment: {variable}: no such setting; did you mean {hint}?")
             continue
         cls: Any = Settings
         prefix = ""
@@ -174,7 +175,7 @@ def _build(cls: type, prefix: str, given: Mapping[str, Given], problems: list[st
         elif key in given:
             try:
                 values[name] = _convert(given[key], field.type)
-            except (ValueError, TypeError):
+            except (ValueError, TypeError, cattrs.errors.CattrsError):
                 problems.append(_problem(key, given[key], f"must be {_describe(field.type)}"))
     nested = {name: value for name, value in nested.items() if value is not None}
     problems.extend(_blame(cls, prefix, given, values, nested))
@@ -188,7 +189,7 @@ def _blame(
     values: dict[str, object],
     nested: Mapping[str, object],
 ) -> Iterator[str]:
-    """Say which of the values a class refuses: those without which it would refuse something else."""
+    """Say what a class refuses and which of the values are to blame, until the rest is accepted."""
 
     def refusal(chosen: Mapping[str, object]) -> str | None:
         try:
@@ -205,13 +206,16 @@ def _blame(
             name: refusal({key: value for key, value in remaining.items() if key != name})
             for name in remaining
         }
-        guilty = [name for name, other in without.items() if other is None]
-        guilty = guilty or [name for name, other in without.items() if other != reason]
+        guilty = (
+            [name for name, other in without.items() if other is None]
+            or [name for name, other in without.items() if other != reason]
+            or [name for name, value in remaining.items() if refusal({name: value}) == reason]
+            or list(remaining)
+        )
         if not guilty:
             yield f"[{prefix[:-1]}]: {reason}"
             return
-        items = [(prefix + name, given[prefix + name]) for name in guilty]
-        yield "; ".join(_written(key, item) for key, item in items) + f": {reason}"
+        yield "; ".join(_written(prefix + name, given[prefix + name]) for name in guilty) + f": {reason}"
         for name in guilty:
             del remaining[name]
 
@@ -295,7 +299,9 @@ def _parse_text(text: str, kind: Any) -> object:
     if _is_sequence(kind) and not text.lstrip().startswith("["):
         return [part.strip() for part in text.split(",") if part.strip()]
     if _is_sequence(kind) or kind in {int, float, bool}:
-        return tomllib.loads(f"value = {text}")["value"]
+        # Decoded whole: a text with a line break must not bring settings of its own.
+        content = tomllib.loads(f"value = {text}")
+        return content["value"] if len(content) == 1 else content
     return text
 
 

@@ -131,8 +131,8 @@ class SnapshotPage:
         async with self._lock:
             if self._generation != snapshot.generation:
                 parts: list[bytes] = []
-                for block in snapshot.blocks:
-                    parts.append(json.dumps(family_json(block.family)).encode())
+                for encoded in snapshot.encoded:
+                    parts.append(json.dumps(family_json(encoded.family)).encode())
                     # A family is bounded, the page is not: the loop gets its turn in between.
                     await trio.lowlevel.checkpoint()
                 self._families, self._generation = b",\n".join(parts), snapshot.generation
