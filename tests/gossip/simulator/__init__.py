@@ -1,0 +1,1 @@
+"""Many routers on a fake wire: virtual time, one seed, no Trio."""
