@@ -9,6 +9,7 @@ The books close, for each priority: put = written + full + expired + withdrawn +
 """
 
 import enum
+import math
 from collections.abc import Callable, Iterable, Sequence
 
 import attrs
@@ -53,7 +54,7 @@ class Ledger:
 
 @attrs.define
 class ControlDrops:
-    """Ids that were not queued because as many as the limit allows were waiting."""
+    """Ids that were not said because as many as the limit allows were waiting."""
 
     ihave: int = 0
     iwant: int = 0
@@ -82,6 +83,7 @@ class Outbox:
         on_ready: "Callable[[Outbox], None] | None" = None,
     ) -> None:
         self.dialect = dialect
+        """May be replaced by another of the same protocol, when the peer says what software it is."""
         self.limits = limits
         self.size_bytes = 0
         """Of the queued messages; control is bounded by counts."""
@@ -125,6 +127,10 @@ class Outbox:
         if not self._is_ready:
             self._ready()
         return None
+
+    def holds(self, message_id: bytes) -> bool:
+        """Whether a copy of this message waits."""
+        return any(message_id in lane.waiting for lane in self._lanes)
 
     def withdraw(self, message_id: bytes) -> bool:
         """Take a waiting copy back because the peer has the message; False when none waits."""
@@ -185,7 +191,7 @@ class Outbox:
 
         The back-off goes out in whole seconds, rounded up: a peer that comes back early would be refused.
         """
-        self._wish(topic, Prune(topic, -int(-backoff_s // 1), list(peers)))
+        self._wish(topic, Prune(topic, math.ceil(backoff_s), list(peers)))
 
     def ihave(self, topic: str, message_ids: Sequence[bytes]) -> int:
         """Say what we have; how many ids will be said.
@@ -226,14 +232,17 @@ class Outbox:
         return self._control.iwant.pop(message_id, self) is None
 
     def idontwant(self, message_id: bytes) -> bool:
-        """Say that we have a message already; False when the peer would not understand or too many wait."""
+        """Say that we have a message already; False when the peer would not understand.
+
+        When too many wait the oldest gives way: its copy is on the wire by now.
+        """
         if not self.dialect.supports_idontwant:
             return False
         waiting = self._control.idontwant
-        if len(waiting) >= self.limits.idontwant_ids:
-            self.control_drops.idontwant += 1
-            return False
         waiting[message_id] = None
+        if len(waiting) > self.limits.idontwant_ids:
+            del waiting[next(iter(waiting))]
+            self.control_drops.idontwant += 1
         if not self._is_ready:
             self._ready()
         return True
