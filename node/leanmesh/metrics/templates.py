@@ -9,6 +9,7 @@ import struct
 from array import array
 from collections.abc import Sequence
 from functools import cached_property
+from itertools import pairwise
 
 import attrs
 
@@ -125,8 +126,7 @@ class Sheet:
         )
         assert written >= 0, "a template does not fit its copy"
         body = memoryview(self.out)
-        starts = [0, *cut_bytes[:-1]]
-        return [bytes(body[start:stop]) for start, stop in zip(starts, cut_bytes, strict=True)]
+        return [bytes(body[start:stop]) for start, stop in pairwise((0, *cut_bytes))]
 
 
 @attrs.define(eq=False)
