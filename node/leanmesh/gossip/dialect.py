@@ -4,6 +4,7 @@ The implementations of the field read the same protobuf with different limits, a
 costs the stream or a penalty.  A peer that does not say what it is gets what all of them accept.
 """
 
+import re
 from typing import Final
 
 import attrs
@@ -51,6 +52,8 @@ class Dialect:
     """From 1.3 on."""
 
 
+_MESHSUB: Final = re.compile(r"(?:/.+)?/meshsub/1\.(\d{1,3})\.\d{1,3}", re.ASCII)
+
 # Recognised by how the agent string starts; what follows is a version.
 _AGENTS: Final = (
     ("leanmesh/", Dialect(ids_per_entry=5_000, ids_per_idontwant=512, subscriptions=1_000)),
@@ -67,20 +70,13 @@ def dialect_for(protocol: str, agent: str | None = None) -> Dialect:
     An agent string is only a claim, but nobody gains by being sent what it cannot read.
     """
     known = next((known for start, known in _AGENTS if agent and agent.startswith(start)), Dialect())
-    name, _, version_text = protocol.rpartition("/")
-    if not name.endswith("meshsub"):
-        return attrs.evolve(
-            known,
-            supports_control=False,
-            supports_backoff=False,
-            supports_px=False,
-            supports_idontwant=False,
-        )
-    version = tuple(int(part) for part in version_text.split(".") if part.isdigit())
+    match = _MESHSUB.fullmatch(protocol)
+    minor = int(match[1]) if match else -1
     return attrs.evolve(
         known,
-        supports_backoff=version >= (1, 1),
-        supports_px=version >= (1, 1),
-        supports_idontwant=version >= (1, 2),
-        supports_extensions=version >= (1, 3),
+        supports_control=minor >= 0,
+        supports_backoff=minor >= 1,
+        supports_px=minor >= 1,
+        supports_idontwant=minor >= 2,
+        supports_extensions=minor >= 3,
     )

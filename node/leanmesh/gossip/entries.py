@@ -93,7 +93,7 @@ def iwant(message_ids: Sequence[bytes]) -> bytes:
 
 def graft(topic: str) -> bytes:
     """One GRAFT entry of the control field."""
-    return delimited(_GRAFT_TAG, rpc_pb2.ControlGraft(topic_id=topic.encode()).SerializeToString())
+    return delimited(_GRAFT_TAG, rpc_pb2.ControlGraft(topic_id=topic.encode() or None).SerializeToString())
 
 
 def prune(value: Prune) -> bytes:
