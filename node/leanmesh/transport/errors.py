@@ -124,6 +124,8 @@ class StreamRefused(RemoteError):
     peer: "PeerId"
     protocols: Sequence[str]
     reason: str
+    # It answered, and speaks none of them: asking again is in vain.
+    is_unsupported: bool = False
 
     def __str__(self) -> str:
         return f"{self.peer} opened no stream for {', '.join(self.protocols)}: {self.reason}"

@@ -163,6 +163,12 @@ class YamuxSession:
             self._give_credit(stream, now_s)
         return data
 
+    def unread(self, stream: YamuxStream, data: bytes) -> None:
+        """Put bytes back that were read too far; the credit for them is taken back as well."""
+        stream.buffer[:0] = data
+        self.buffered_bytes += len(data)
+        stream.unreturned_bytes -= len(data)
+
     def ping(self, now_s: float) -> None:
         """Ask for a sign of life; its answer sets `rtt_s` and clears `ping_sent_at_s`."""
         self._ping_value = (self._ping_value + 1) & 0xFFFFFFFF

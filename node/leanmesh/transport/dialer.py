@@ -1,0 +1,104 @@
+"""Dialing: from addresses with names to one established connection, or to every reason why not."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import trio
+
+from leanmesh.errors import LocalError
+from leanmesh.transport.backend import OwnedConnection, Transport
+from leanmesh.transport.backoff import DialBackoff
+from leanmesh.transport.errors import (
+    ConnectError,
+    DialBackedOff,
+    DialFailed,
+    FailureKind,
+    Step,
+    UnsupportedAddress,
+)
+from leanmesh.transport.limits import Limits
+from leanmesh.transport.observer import TransportObserver
+from leanmesh.transport.params import TransportParams
+from leanmesh.transport.resolve import resolve
+from leanmesh.wire.multiaddr import Multiaddr
+
+if TYPE_CHECKING:
+    from random import Random
+
+
+class Dialer:
+    """Tries addresses one after the other."""
+
+    def __init__(
+        self,
+        params: TransportParams,
+        random: "Random",
+        limits: Limits,
+        observer: TransportObserver,
+        transports: Sequence[Transport],
+    ) -> None:
+        self._params = params
+        self._limits = limits
+        self._observer = observer
+        self._transports = transports
+        self._backoff = DialBackoff(params, random)
+
+    async def dial(self, addresses: Sequence[Multiaddr], *, ignore_backoff: bool) -> OwnedConnection:
+        """The first connection that comes about.  It is counted in the limits: its owner counts it off."""
+        failures: list[ConnectError] = []
+        resting: list[DialBackedOff] = []
+        for address in addresses:
+            try:
+                resolved = await resolve(address, self._params)
+            except ConnectError as error:
+                failures.append(error)
+                self._observer.dial_failed("", error, 0.0)
+                continue
+            for target in resolved:
+                now_s = trio.current_time()
+                rest_s = self._backoff.remaining_s(target, now_s)
+                if rest_s > 0 and not ignore_backoff:
+                    resting.append(DialBackedOff(target, rest_s))
+                    continue
+                try:
+                    return await self._attempt(target)
+                except ConnectError as error:
+                    failures.append(error)
+        if failures:
+            raise DialFailed(failures)
+        if resting:
+            raise min(resting, key=lambda error: error.retry_in_s)
+        raise LocalError(f"{', '.join(map(str, addresses))}: no address to dial")
+
+    async def _attempt(self, address: Multiaddr) -> OwnedConnection:
+        transport = self._transport_for(address)
+        started_at_s = trio.current_time()
+        self._observer.dial_started(transport.name, address)
+        self._limits.opened(None)
+        try:
+            connection = await self._connect(transport, address)
+        except BaseException as error:
+            self._limits.closed(None)
+            if isinstance(error, ConnectError):
+                now_s = trio.current_time()
+                self._backoff.failed(address, now_s)
+                self._observer.dial_failed(transport.name, error, now_s - started_at_s)
+            raise
+        self._backoff.succeeded(address)
+        self._observer.dial_succeeded(transport.name, address, trio.current_time() - started_at_s)
+        return connection
+
+    async def _connect(self, transport: Transport, address: Multiaddr) -> OwnedConnection:
+        # The one that is being dialed is counted already.
+        if self._limits.connections > self._params.connections_limit:
+            self._observer.refused(transport.name, "connections_limit")
+            reason = f"connections_limit of {self._params.connections_limit} is reached"
+            raise ConnectError(address, Step.ADMIT, reason, FailureKind.REFUSED)
+        return await transport.dial(address)
+
+    def _transport_for(self, address: Multiaddr) -> Transport:
+        for transport in self._transports:
+            if transport.serves(address):
+                return transport
+        names = ", ".join(transport.name for transport in self._transports)
+        raise UnsupportedAddress(f"{address} cannot be dialed: the transports here are {names}")
