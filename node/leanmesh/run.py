@@ -11,9 +11,11 @@ import trio
 
 from leanmesh.contain import ContainedErrors
 from leanmesh.errors import LocalError
+from leanmesh.metrics.bookkeeping import add_bookkeeping
 from leanmesh.metrics.catalog_lean import NODE_INFO, NODE_START_TIME
 from leanmesh.metrics.catalog_node import LOOP_LATENESS
 from leanmesh.metrics.cells import Cells, runtime_directory
+from leanmesh.metrics.process import add_process_metrics
 from leanmesh.metrics.snapshotter import Snapshotter
 from leanmesh.settings import Settings
 from leanmesh.web.endpoints import build_app
@@ -41,9 +43,12 @@ async def run(settings: Settings, *, task_status: trio.TaskStatus[Ready] = trio.
             cells.signed_words[cells.gauge(NODE_INFO, "leanmesh", version("leanmesh"))] = 1
             cells.signed_words[cells.gauge(NODE_START_TIME)] = int(time.time())
             nursery.start_soon(watch_loop, cells)
+            contained = ContainedErrors()
             snapshotter = Snapshotter(settings.metrics, cells=cells)
+            add_process_metrics(snapshotter)
+            add_bookkeeping(snapshotter, contained, cells.dropped)
             await nursery.start(snapshotter.run)
-            server = HttpServer(build_app(snapshotter, settings.web), settings.web, ContainedErrors())
+            server = HttpServer(build_app(snapshotter, settings.web), settings.web, contained)
             address = await nursery.start(server.run)
             task_status.started(Ready(f"http://{address}/metrics", cells.block.path))
     finally:

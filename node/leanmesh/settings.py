@@ -22,6 +22,7 @@ import cattrs.errors
 from leanmesh.errors import LocalError
 from leanmesh.gossip.params import GossipParams
 from leanmesh.metrics.params import MetricsParams
+from leanmesh.service.params import ServiceParams
 from leanmesh.web.params import WebParams
 
 ENVIRONMENT_PREFIX = "LEANMESH_"
@@ -35,6 +36,7 @@ class Settings:
 
     gossip: GossipParams = attrs.field(factory=GossipParams)
     metrics: MetricsParams = attrs.field(factory=MetricsParams)
+    service: ServiceParams = attrs.field(factory=ServiceParams)
     web: WebParams = attrs.field(factory=WebParams)
 
 

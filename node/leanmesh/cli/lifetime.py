@@ -16,13 +16,16 @@ async def run_until_stopped(service: Callable[[], Awaitable[None]]) -> None:
     A second Ctrl-C does not wait for that end: the process exits with 130.
     """
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(_cancel_on_signal, nursery.cancel_scope)
+        await nursery.start(_cancel_on_signal, nursery.cancel_scope)
         await service()
         nursery.cancel_scope.cancel()
 
 
-async def _cancel_on_signal(scope: trio.CancelScope) -> None:
+async def _cancel_on_signal(
+    scope: trio.CancelScope, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+) -> None:
     with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+        task_status.started()
         async for _ in signals:
             break
     signal.signal(signal.SIGINT, _leave_at_once)
