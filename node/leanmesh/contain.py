@@ -6,8 +6,7 @@ goes on.  Nothing of ours is wrapped: a bug in the node has to be loud.
 """
 
 import logging
-from collections.abc import Generator
-from contextlib import contextmanager
+from types import TracebackType
 
 import attrs
 
@@ -20,14 +19,33 @@ class ContainedErrors:
 
     counts: dict[str, int] = attrs.field(factory=dict[str, int])
 
-    @contextmanager
-    def contain(self, name: str) -> Generator[None]:
-        """Run a user's callable inside: an exception is counted under `name`, logged, and ends here.
+    def contain(self, name: str) -> "Containment":
+        """A context for a user's callable: an exception is counted under `name`, logged, and ends here.
 
         Cancellation is no Exception and passes through.
         """
-        try:
-            yield
-        except Exception:
-            self.counts[name] = self.counts.get(name, 0) + 1
-            LOGGER.exception("%s raised; its exception was counted and the node goes on", name)
+        return Containment(self, name)
+
+
+@attrs.frozen
+class Containment:
+    """One use of `ContainedErrors.contain`."""
+
+    _errors: ContainedErrors
+    _name: str
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(
+        self,
+        error_type: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> bool:
+        if not isinstance(error, Exception):
+            return False
+        counts = self._errors.counts
+        counts[self._name] = counts.get(self._name, 0) + 1
+        LOGGER.error("%s raised; the node goes on", self._name, exc_info=error)
+        return True

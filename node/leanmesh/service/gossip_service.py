@@ -1,0 +1,284 @@
+"""The gossip service: owns one router and its timer, and moves what it decides.
+
+Readers hand frames to the router as they arrive.  What the router wants sent
+is written after all input that was ready has been handled: one flusher task for
+the whole network is woken at most once per turn of the loop, however many
+messages and peers the turn had.  That is what makes writes coalesce.
+"""
+
+import logging
+from collections.abc import Callable
+
+import attrs
+import trio
+
+from leanmesh.gossip.dialect import PROTOCOLS
+from leanmesh.gossip.outbox import Outbox
+from leanmesh.gossip.router import Router
+from leanmesh.gossip.validation import Ticket, Verdict
+from leanmesh.identity.peer_id import PeerId
+from leanmesh.service.deliveries import Deliveries
+from leanmesh.service.link import Link
+from leanmesh.service.params import ServiceParams
+from leanmesh.service.receipts import AwaitedMessages, Receipt
+from leanmesh.service.validators import Validators
+from leanmesh.transport.errors import CloseReason, StreamRefused
+from leanmesh.transport.interface import Connection, Stream
+from leanmesh.wire.frames import FrameSplitter
+
+LOGGER = logging.getLogger(__name__)
+
+# Between a gossip stream that a peer ended and the next one on the same connection.
+RELINK_FIRST_S = 1.0
+RELINK_LIMIT_S = 60.0
+
+
+@attrs.define(eq=False)
+class _Reader:
+    """One stream that a peer opened to us, and how far it is."""
+
+    stream: Stream
+    scope: trio.CancelScope
+    splitter: FrameSplitter
+    last_chunk_s: float
+
+
+@attrs.define(eq=False)
+class GossipService:
+    """Gossip on one network.
+
+    `frame_limit_bytes`: the longest RPC a peer may send.  `frame_timeout_s`: a
+    frame that has begun must be complete by then.
+    """
+
+    router: Router
+    params: ServiceParams
+    deliveries: Deliveries
+    validators: Validators
+    frame_limit_bytes: int
+    frame_timeout_s: float
+    on_mesh_change: Callable[[int], None]
+    on_heartbeat: Callable[[float, float], None]
+    """Called after each heartbeat with its duration and its lateness, in seconds."""
+    links: dict[PeerId, Link] = attrs.field(factory=dict[PeerId, Link], init=False)
+    empty_frames: int = attrs.field(default=0, init=False)
+    _connections: dict[PeerId, list[Connection]] = attrs.field(
+        factory=dict[PeerId, list[Connection]], init=False
+    )
+    _readers: dict[PeerId, _Reader] = attrs.field(factory=dict[PeerId, _Reader], init=False)
+    _awaited: AwaitedMessages = attrs.field(factory=AwaitedMessages, init=False)
+    _changes: trio.lowlevel.ParkingLot = attrs.field(factory=trio.lowlevel.ParkingLot, init=False)
+    _flusher: trio.lowlevel.ParkingLot = attrs.field(factory=trio.lowlevel.ParkingLot, init=False)
+    _nursery: trio.Nursery | None = attrs.field(default=None, init=False)
+
+    # Life.
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Beat and flush until cancelled."""
+        async with trio.open_nursery() as nursery:
+            self._nursery = nursery
+            nursery.start_soon(self._beat)
+            nursery.start_soon(self._flush_forever)
+            task_status.started()
+
+    async def _beat(self) -> None:
+        router = self.router
+        while True:
+            due_s = router.next_event_at_s
+            await trio.sleep_until(due_s)
+            began_s = trio.current_time()
+            router.heartbeat(began_s)
+            self._awaited.on_heartbeat()
+            self._cut_stalled(began_s)
+            self._after_pass()
+            self.on_heartbeat(trio.current_time() - began_s, began_s - due_s)
+
+    def _cut_stalled(self, now_s: float) -> None:
+        """One sweep instead of one timeout per read."""
+        for peer, reader in tuple(self._readers.items()):
+            if reader.splitter.is_inside_frame and now_s - reader.last_chunk_s > self.frame_timeout_s:
+                self._abort(peer, CloseReason.TIMEOUT, "a gossip frame was begun and not finished")
+
+    async def _flush_forever(self) -> None:
+        while True:
+            ready = self.router.take_ready()
+            if not ready:
+                await self._flusher.park()
+                continue
+            for peer in ready:
+                link = self.links.get(peer)
+                if link is not None:
+                    link.flush()
+
+    async def drain(self) -> None:
+        """Wait until every outbox is written.  The caller gives it a deadline."""
+        while not all(link.is_idle for link in self.links.values()):
+            self._flusher.unpark()
+            await self._changes.park()
+
+    # Peers.
+
+    async def serve_connection(self, connection: Connection, agent: str) -> None:
+        """Gossip with the peer of a connection until the connection ends.
+
+        A peer has one link, whatever its connections; the others stand by.
+        Returns when the peer does not gossip.  Raises RemoteError when the link
+        or the connection fails.
+        """
+        peer = connection.remote_peer
+        connections = self._connections.setdefault(peer, [])
+        connections.append(connection)
+        pause_s = RELINK_FIRST_S
+        try:
+            while True:
+                while peer in self.links and not connection.is_closed:
+                    await self._changes.park()
+                if connection.is_closed or not await self._link(connection, agent):
+                    return
+                # The peer ended the stream and not the connection; it may come back.
+                await trio.sleep(pause_s)
+                pause_s = min(2 * pause_s, RELINK_LIMIT_S)
+        finally:
+            connections.remove(connection)
+            if not connections:
+                del self._connections[peer]
+                self._changes.unpark_all()
+
+    async def _link(self, connection: Connection, agent: str) -> bool:
+        """One link over one connection.  False: the peer does not gossip.  True: the link has ended."""
+        peer = connection.remote_peer
+        try:
+            stream = await connection.open_stream(PROTOCOLS, timeout_s=self.params.stream_timeout_s)
+        except StreamRefused as refused:
+            LOGGER.debug("%s", refused)
+            return False
+        if peer in self.links:
+            # Another connection of the peer was quicker.
+            stream.reset()
+            return True
+        now_s = trio.current_time()
+        self.router.add_peer(peer, stream.protocol, agent, is_outbound=connection.is_outbound, now_s=now_s)
+        self.links[peer] = link = Link(peer, stream, self.router.outbox(peer), self._on_written)
+        self._changes.unpark_all()
+        self._after_pass()
+        try:
+            await link.run()
+        finally:
+            stream.reset()
+            del self.links[peer]
+            self.router.remove_peer(peer, trio.current_time())
+            self._awaited.on_gone(peer)
+            self._changes.unpark_all()
+            self._after_pass()
+        return True
+
+    def _on_written(self, peer: PeerId, outbox: Outbox) -> None:
+        self._awaited.on_written(peer)
+        if outbox.is_empty:
+            self._changes.unpark_all()
+
+    # Reading.
+
+    async def serve_stream(self, stream: Stream) -> None:
+        """Read what a peer says on the stream it opened, until it ends.
+
+        A second stream of the same peer replaces the first.  Raises RemoteError
+        when the peer breaks the protocol: the caller ends its connection.
+        """
+        peer = stream.connection.remote_peer
+        previous = self._readers.get(peer)
+        if previous is not None:
+            previous.scope.cancel()
+        with trio.CancelScope() as scope:
+            splitter = FrameSplitter(self.frame_limit_bytes, skip_empty=True)
+            reader = self._readers[peer] = _Reader(stream, scope, splitter, trio.current_time())
+            try:
+                await self._wait_for_link(peer, stream)
+                await self._read(peer, reader)
+            finally:
+                self.empty_frames += splitter.skipped_empty
+                if self._readers.get(peer) is reader:
+                    del self._readers[peer]
+        # What replaced it, or a peer that never let us open a stream: nobody will read this one.
+        stream.reset()
+
+    async def _wait_for_link(self, peer: PeerId, stream: Stream) -> None:
+        """The router must know the peer before the first frame, which holds all its topics."""
+        with trio.move_on_after(self.params.stream_timeout_s):
+            while peer not in self.links:
+                await self._changes.park()
+            return
+        raise StreamRefused(peer, [stream.protocol], "it gossips to us and takes no gossip from us")
+
+    async def _read(self, peer: PeerId, reader: _Reader) -> None:
+        stream, split, on_frame = reader.stream, reader.splitter.split, self.router.on_frame
+        while True:
+            chunk = await stream.receive_some()
+            if not chunk:
+                return
+            now_s = reader.last_chunk_s = trio.current_time()
+            for frame in split(chunk):
+                on_frame(peer, frame, now_s)
+            self._after_pass()
+            if self.deliveries.must_wait:
+                await self.deliveries.wait_for_room()
+
+    # After each pass of the router.
+
+    def _after_pass(self) -> None:
+        router = self.router
+        if tickets := router.take_tickets():
+            nursery = self._nursery
+            assert nursery is not None, "there are no tickets before the service runs"
+            for ticket in tickets:
+                self.validators.judge(ticket, nursery)
+        for peer, reason in router.take_cuts():
+            self._abort(peer, CloseReason.ERROR, f"cut: {reason}")
+        if router.take_mesh_change():
+            self.on_mesh_change(router.view.mesh_peer_count)
+            self._changes.unpark_all()
+        self._flusher.unpark()
+
+    def _abort(self, peer: PeerId, reason: CloseReason, detail: str) -> None:
+        for connection in tuple(self._connections.get(peer, ())):
+            connection.abort(reason, detail)
+
+    def on_verdict(self, ticket: Ticket, verdict: Verdict) -> None:
+        """A validator has decided."""
+        self.router.on_verdict(ticket, verdict, trio.current_time())
+        self._flusher.unpark()
+
+    # What the application does.
+
+    def join(self, topic: str) -> None:
+        """Take a topic."""
+        self.router.subscribe(topic, trio.current_time())
+        self.router.set_validated(topic, is_validated=topic in self.validators)
+        self._after_pass()
+
+    def leave(self, topic: str) -> None:
+        """No longer take a topic."""
+        self.router.unsubscribe(topic, trio.current_time())
+        self._after_pass()
+
+    async def publish(self, topic: str, data: bytes, *, written_by: int = 0) -> Receipt:
+        """Publish, and wait until `written_by` peers have the message written; the caller bounds the wait."""
+        published = self.router.publish(topic, data, trio.current_time())
+        receipt = Receipt(
+            topic, published.message_id, published.recipients, published.queued, published.dropped
+        )
+        if not written_by:
+            self._after_pass()
+            await trio.lowlevel.checkpoint()
+            return receipt
+        outboxes = {peer: link.outbox for peer, link in self.links.items()}
+        awaited = self._awaited.watch(published.message_id, outboxes)
+        self._after_pass()
+        try:
+            return attrs.evolve(receipt, written=await awaited.wait(written_by))
+        finally:
+            self._awaited.forget(awaited)
+
+    async def wait_for_change(self) -> None:
+        """Wait until a peer comes or goes or a mesh changes."""
+        await self._changes.park()

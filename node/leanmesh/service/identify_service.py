@@ -1,0 +1,110 @@
+"""Identify: tells each peer who we are, and asks each who it is.
+
+What a peer says is asked for once per connection, and renewed by its pushes.
+"""
+
+import logging
+from collections.abc import Callable, Sequence
+from importlib.metadata import version
+
+import attrs
+import trio
+
+from leanmesh.identity.keys import PrivateKey
+from leanmesh.identity.peer_record import PeerRecord
+from leanmesh.transport.errors import StreamRefused
+from leanmesh.transport.interface import Connection, Stream
+from leanmesh.wire.identify import PROTOCOL_ID, PUSH_PROTOCOL_ID, Identify, IdentifyReader
+from leanmesh.wire.multiaddr import Multiaddr
+
+LOGGER = logging.getLogger(__name__)
+
+AGENT_VERSION = f"leanmesh/{version('leanmesh')}"
+PROTOCOL_VERSION = "ipfs/0.1.0"
+
+
+@attrs.define(eq=False)
+class IdentifyService:
+    """Identify and identify push of one network.
+
+    `protocols` and `addresses` are asked each time: what is served may change.
+    """
+
+    key: PrivateKey
+    protocols: Callable[[], Sequence[str]]
+    addresses: Callable[[], Sequence[Multiaddr]]
+    record_number: int
+    timeout_s: float
+    known: dict[Connection, Identify] = attrs.field(factory=dict[Connection, Identify], init=False)
+
+    def about(self, connection: Connection) -> Identify:
+        """What we say of ourselves to the other end of a connection."""
+        addresses = tuple(self.addresses())
+        record = PeerRecord(
+            self.key.peer_id, self.record_number, tuple(address.to_bytes() for address in addresses)
+        )
+        return Identify(
+            protocol_version=PROTOCOL_VERSION,
+            agent_version=AGENT_VERSION,
+            public_key=self.key.public_key,
+            listen_addresses=addresses,
+            observed_address=connection.remote_address,
+            protocols=tuple(self.protocols()),
+            signed_peer_record=record.seal(self.key),
+        )
+
+    async def ask(self, connection: Connection) -> Identify:
+        """Ask a peer who it is.  One that does not say, or not in time, is a stranger with empty fields."""
+        told = Identify()
+        with trio.move_on_after(self.timeout_s):
+            try:
+                stream = await connection.open_stream([PROTOCOL_ID], timeout_s=self.timeout_s)
+            except StreamRefused as refused:
+                LOGGER.debug("%s", refused)
+            else:
+                told = await self._read(stream)
+        if not connection.is_closed:
+            self.known[connection] = told
+        return told
+
+    async def serve(self, stream: Stream) -> None:
+        """A peer asks who we are."""
+        with trio.move_on_after(self.timeout_s):
+            await stream.send_all(self.about(stream.connection).encode())
+            await stream.aclose()
+            return
+        stream.reset()
+
+    async def serve_push(self, stream: Stream) -> None:
+        """A peer says what has changed."""
+        connection = stream.connection
+        with trio.move_on_after(self.timeout_s):
+            push = await self._read(stream)
+            if not connection.is_closed:
+                self.known[connection] = self.known.get(connection, Identify()).updated_by(push)
+            return
+        stream.reset()
+
+    async def push(self, connection: Connection) -> None:
+        """Say what has changed."""
+        with trio.move_on_after(self.timeout_s):
+            try:
+                stream = await connection.open_stream([PUSH_PROTOCOL_ID], timeout_s=self.timeout_s)
+            except StreamRefused:
+                return
+            await stream.send_all(self.about(connection).encode())
+            await stream.aclose()
+
+    def forget(self, connection: Connection) -> None:
+        """A connection has ended."""
+        self.known.pop(connection, None)
+
+    async def _read(self, stream: Stream) -> Identify:
+        reader = IdentifyReader()
+        try:
+            while chunk := await stream.receive_some():
+                reader.receive(chunk)
+            await stream.aclose()
+        finally:
+            stream.reset()
+        return reader.finish(stream.connection.remote_peer)
