@@ -45,6 +45,16 @@ def test_label_sets_beyond_the_bound_go_under_other_and_are_counted(sources: Sou
     assert sources.dropped == {"test_limited_total": 3}
 
 
+def test_a_source_that_folds_by_itself_keeps_its_bound_besides_other(sources: Sources):
+    samples = [Sample(LIMITED, labels, 1) for labels in (("other", "other"), ("0", "x"), ("1", "x"))]
+    sources.add("folded", [LIMITED], lambda: samples)
+
+    (family,) = sources.read(set(), 0.0)
+
+    assert {series.labels for series in family.series} == {("other", "other"), ("0", "x"), ("1", "x")}
+    assert sources.dropped == {}
+
+
 def test_a_family_without_samples_is_not_there(sources: Sources):
     sources.add("quiet", [BYTES], list)
 

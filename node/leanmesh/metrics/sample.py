@@ -99,9 +99,10 @@ def fold(
         series = families.get(sample.spec)
         if series is None:
             raise LocalError(f"{sample.spec.name} was not declared by its source")
-        labels = sample.labels
-        if labels not in series and len(series) >= sample.spec.series_limit:
-            labels = (OTHER,) * len(labels)
+        labels, other = sample.labels, (OTHER,) * len(sample.labels)
+        own_count = len(series) - (other in series)
+        if labels not in series and labels != other and own_count >= sample.spec.series_limit:
+            labels = other
             dropped[sample.spec.name] = dropped.get(sample.spec.name, 0) + 1
         held = series.get(labels)
         series[labels] = sample.value if held is None else add_values(held, sample.value)
