@@ -15,6 +15,7 @@ from leanmesh.metrics.bookkeeping import add_bookkeeping
 from leanmesh.metrics.catalog_lean import NODE_INFO, NODE_START_TIME
 from leanmesh.metrics.catalog_node import LOOP_LATENESS
 from leanmesh.metrics.cells import Cells, runtime_directory
+from leanmesh.metrics.mesh_peers import add_mesh_peers
 from leanmesh.metrics.process import add_process_metrics
 from leanmesh.metrics.snapshotter import Snapshotter
 from leanmesh.settings import Settings
@@ -46,6 +47,7 @@ async def run(settings: Settings, *, task_status: trio.TaskStatus[Ready] = trio.
             contained = ContainedErrors()
             snapshotter = Snapshotter(settings.metrics, cells=cells)
             add_process_metrics(snapshotter)
+            add_mesh_peers(snapshotter)
             add_bookkeeping(snapshotter, contained, cells.dropped)
             await nursery.start(snapshotter.run)
             server = HttpServer(build_app(snapshotter, settings.web), settings.web, contained)
