@@ -280,7 +280,8 @@ class MuxedConnection:
         session.receive(self.cipher.decrypt(chunk), now_s)
         if session.opened:
             for state in session.take_opened():
-                self._serve(state)
+                if not state.is_reset:
+                    self._serve(state)
         if session.changed:
             for state in session.take_changed():
                 if (stream := self._streams.get(state)) is not None:
