@@ -2,24 +2,13 @@
 
 import pytest
 from gossip.one_router import LIMITS, TOPIC, OneRouter, message, peer_id
-from leanmesh.gossip.heartbeat import NeutralScores
+from gossip.scores import SetScores
 from leanmesh.gossip.observer import GraftReason, Misbehaviour, PruneReason, RefuseReason
 from leanmesh.gossip.params import GossipParams
 from leanmesh.gossip.rpc import Control, Prune, Rpc, Subscription
 from leanmesh.gossip.wire import decode
-from leanmesh.identity.peer_id import PeerId
 
 PARAMS = GossipParams()
-
-
-class SetScores(NeutralScores):
-    """Scores that the test sets."""
-
-    def __init__(self) -> None:
-        self.scores: dict[PeerId, float] = {}
-
-    def score(self, peer: PeerId, now_s: float) -> float:
-        return self.scores.get(peer, 0.0)
 
 
 def rpc(**control: object) -> Rpc:

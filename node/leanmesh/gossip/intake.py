@@ -133,6 +133,7 @@ class Intake:
         if data is None:
             # Remembered: what cannot be transformed stays so, and need not be tried again.
             self.exchange.remember(message_id, now_s)
+            self._mark_rejected(message_id)
             self._reject(peer, message, message_id, RejectReason.DECODE, now_s)
             return False
         if self.policy is not SignaturePolicy.STRICT_NO_SIGN or not message.is_plain:
@@ -227,9 +228,7 @@ class Intake:
 
     def _reject_ticket(self, ticket: Ticket, now_s: float) -> None:
         message, message_id = ticket.message, ticket.message_id
-        if len(self.rejected) >= self.state.params.rejected_limit:
-            del self.rejected[next(iter(self.rejected))]
-        self.rejected[message_id] = None
+        self._mark_rejected(message_id)
         self.state.observer.rejected(
             ticket.peer, message.topic, message_id, len(message.field), RejectReason.VERDICT, now_s
         )
@@ -239,6 +238,11 @@ class Intake:
             peer = self.state.peers.get(peer_id)
             if peer is not None:
                 self.state.misbehaved(peer, Misbehaviour.INVALID_MESSAGE, now_s)
+
+    def _mark_rejected(self, message_id: bytes) -> None:
+        if len(self.rejected) >= self.state.params.rejected_limit:
+            del self.rejected[next(iter(self.rejected))]
+        self.rejected[message_id] = None
 
     def _ignore(self, ticket: Ticket, reason: IgnoreReason, now_s: float) -> None:
         message = ticket.message

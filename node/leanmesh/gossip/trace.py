@@ -59,6 +59,11 @@ class Recorder:
         self._note(now_s, "unsubscribe", topic)
         self.router.unsubscribe(topic, now_s)
 
+    def set_validated(self, topic: str, *, is_validated: bool, now_s: float) -> None:
+        """`Router.set_validated`."""
+        self._note(now_s, "set_validated", topic, is_validated)
+        self.router.set_validated(topic, is_validated=is_validated)
+
     def publish(self, topic: str, data: bytes, now_s: float) -> PublishReceipt:
         """`Router.publish`."""
         self._note(now_s, "publish", topic, data.hex())
@@ -124,6 +129,8 @@ def _dispatch(
             recorder.subscribe(topic, now_s)
         case "unsubscribe", [topic]:
             recorder.unsubscribe(topic, now_s)
+        case "set_validated", [topic, is_validated]:
+            recorder.set_validated(topic, is_validated=is_validated, now_s=now_s)
         case "publish", [topic, data]:
             recorder.publish(topic, bytes.fromhex(data), now_s)
         case "heartbeat", []:
