@@ -268,28 +268,30 @@ class Router:
         limit = self.params.message_limit_bytes
         if len(data) > limit:
             raise PublishRefused(f"the message for {topic} has {len(data)} bytes; the limit is {limit}")
-        known = self._state.topic(topic)
-        rules = known.rules or self._checked_rules(topic)
-        message = self._make_message(
-            topic, data if rules.transform is None else rules.transform.compress(data)
-        )
-        if len(message.data) > limit:
+        known = self._state.topics.get(topic)
+        rules = (known and known.rules) or self._checked_rules(topic)
+        sent = data if rules.transform is None else rules.transform.compress(data)
+        message = self._make_message(topic, sent)
+        if len(sent) > limit:
             raise PublishRefused(
-                f"the message for {topic} has {len(message.data)} bytes on the wire; limit {limit}"
+                f"the message for {topic} has {len(sent)} bytes compressed; the limit is {limit}"
             )
         message_id = rules.message_id(message, data)
         if message_id in self._exchange.seen:
-            self._state.forget_if_empty(known)
             raise PublishRefused(f"the message for {topic} is known already; its id is {message_id.hex()}")
         self._exchange.remember(message_id, now_s)
-        return self._forward.publish(known, message, message_id, now_s)
+        known = self._state.topic(topic)
+        receipt = self._forward.publish(known, message, message_id, now_s)
+        self._state.forget_if_empty(known)
+        return receipt
 
     def heartbeat(self, now_s: float) -> None:
         """What is done once per interval; the shell calls it at `next_event_at_s`."""
         self._heartbeat.beat(now_s)
-        # After a pause there is one heartbeat, not as many as were missed.
-        self.next_event_at_s = max(self.next_event_at_s, now_s - self.params.heartbeat_interval_s)
         self.next_event_at_s += self.params.heartbeat_interval_s
+        if self.next_event_at_s <= now_s:
+            # After a pause there is one heartbeat, not as many as were missed.
+            self.next_event_at_s = now_s + self.params.heartbeat_interval_s
 
     def _make_message(self, topic: str, data: bytes) -> Message:
         if self._signer is None:
