@@ -4,7 +4,7 @@
 
 #include <pthread.h>
 
-enum { ROUNDS = 200000, ADDERS = 3 };
+enum { ROUNDS = 600000, ADDERS = 3 };
 
 static cells *block;
 static uint32_t generation;
