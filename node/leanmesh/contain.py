@@ -2,10 +2,12 @@
 
 Validators, refreshers, sinks and observers are code we did not write.  One
 that raises is counted under its name, reported with its trace, and the node
-goes on.  Nothing of ours is wrapped: a bug in the node has to be loud.
+goes on.  Of ours only a network as a whole is wrapped: a bug in it ends that
+network loudly, and its supervisor starts it again.
 """
 
 import logging
+from collections.abc import Callable
 from types import TracebackType
 
 import attrs
@@ -19,12 +21,13 @@ class ContainedErrors:
 
     counts: dict[str, int] = attrs.field(factory=dict[str, int])
 
-    def contain(self, name: str) -> "Containment":
+    def contain(self, name: str, *, unless: Callable[[], bool] | None = None) -> "Containment":
         """A context for a user's callable: an exception is counted under `name`, logged, and ends here.
 
-        Cancellation is no Exception and passes through.
+        Cancellation is no Exception and passes through.  So does everything
+        when `unless()` says, after it was raised, that it is somebody else's.
         """
-        return Containment(self, name)
+        return Containment(self, name, unless)
 
 
 @attrs.frozen
@@ -33,6 +36,7 @@ class Containment:
 
     _errors: ContainedErrors
     _name: str
+    _unless: Callable[[], bool] | None = None
 
     def __enter__(self) -> None:
         return None
@@ -43,7 +47,7 @@ class Containment:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> bool:
-        if not isinstance(error, Exception):
+        if not isinstance(error, Exception) or (self._unless is not None and self._unless()):
             return False
         counts = self._errors.counts
         counts[self._name] = counts.get(self._name, 0) + 1

@@ -1,5 +1,7 @@
 """Deliveries: from the router's accepted messages to the subscriptions that want them."""
 
+from collections.abc import Callable
+
 import attrs
 import trio
 
@@ -14,6 +16,10 @@ class Deliveries:
     """All subscriptions of one network, and whether one of them makes the readers wait."""
 
     params: ServiceParams
+    on_taken: Callable[[str], None]
+    """A subscription to this topic has begun."""
+    on_released: Callable[[str], None]
+    """A subscription to this topic has ended."""
     books: DeliveryBooks = attrs.field(factory=DeliveryBooks)
     _by_topic: dict[str, list[Subscription]] = attrs.field(factory=dict[str, list[Subscription]], init=False)
     _full: dict[Subscription, None] = attrs.field(factory=dict[Subscription, None], init=False)
@@ -22,18 +28,17 @@ class Deliveries:
     def subscribe(
         self, topic: str, overflow: Overflow, limit: int | None = None, limit_bytes: int | None = None
     ) -> Subscription:
-        """A new subscription; limits that are not given are the service's."""
-        subscription = Subscription(
+        """A subscription, to be entered; limits that are not given are the service's."""
+        return Subscription(
             topic,
             limit or self.params.subscription_limit,
             limit_bytes or self.params.subscription_limit_bytes,
             overflow,
             self.books,
+            self._on_open,
             self._on_room,
             self._on_close,
         )
-        self._by_topic.setdefault(topic, []).append(subscription)
-        return subscription
 
     def is_taken(self, topic: str) -> bool:
         """Whether anybody consumes a topic."""
@@ -68,6 +73,10 @@ class Deliveries:
             for subscription in tuple(subscriptions):
                 subscription.close()
 
+    def _on_open(self, subscription: Subscription) -> None:
+        self.on_taken(subscription.topic)
+        self._by_topic.setdefault(subscription.topic, []).append(subscription)
+
     def _on_room(self, subscription: Subscription) -> None:
         if self._full.pop(subscription, self) is None and not self._full:
             self._room.unpark_all()
@@ -78,3 +87,4 @@ class Deliveries:
         if not subscriptions:
             del self._by_topic[subscription.topic]
         self._on_room(subscription)
+        self.on_released(subscription.topic)

@@ -45,18 +45,13 @@ class _Reader:
 
 @attrs.define(eq=False)
 class GossipService:
-    """Gossip on one network.
-
-    `frame_limit_bytes`: the longest RPC a peer may send.  `frame_timeout_s`: a
-    frame that has begun must be complete by then.
-    """
+    """Gossip on one network.  `frame_limit_bytes`: the longest RPC a peer may send."""
 
     router: Router
     params: ServiceParams
     deliveries: Deliveries
     validators: Validators
     frame_limit_bytes: int
-    frame_timeout_s: float
     on_mesh_change: Callable[[int], None]
     on_heartbeat: Callable[[float, float], None]
     """Called after each heartbeat with its duration and its lateness, in seconds."""
@@ -68,6 +63,7 @@ class GossipService:
     _readers: dict[PeerId, _Reader] = attrs.field(factory=dict[PeerId, _Reader], init=False)
     _awaited: AwaitedMessages = attrs.field(factory=AwaitedMessages, init=False)
     _changes: trio.lowlevel.ParkingLot = attrs.field(factory=trio.lowlevel.ParkingLot, init=False)
+    _passes: trio.lowlevel.ParkingLot = attrs.field(factory=trio.lowlevel.ParkingLot, init=False)
     _flusher: trio.lowlevel.ParkingLot = attrs.field(factory=trio.lowlevel.ParkingLot, init=False)
     _nursery: trio.Nursery | None = attrs.field(default=None, init=False)
 
@@ -96,7 +92,7 @@ class GossipService:
     def _cut_stalled(self, now_s: float) -> None:
         """One sweep instead of one timeout per read."""
         for peer, reader in tuple(self._readers.items()):
-            if reader.splitter.is_inside_frame and now_s - reader.last_chunk_s > self.frame_timeout_s:
+            if reader.splitter.is_inside_frame and now_s - reader.last_chunk_s > self.params.frame_timeout_s:
                 self._abort(peer, CloseReason.TIMEOUT, "a gossip frame was begun and not finished")
 
     async def _flush_forever(self) -> None:
@@ -172,6 +168,10 @@ class GossipService:
             self._after_pass()
         return True
 
+    def on_connection_closed(self) -> None:
+        """A connection has ended; whoever stands by on it is told."""
+        self._changes.unpark_all()
+
     def _on_written(self, peer: PeerId, outbox: Outbox) -> None:
         self._awaited.on_written(peer)
         if outbox.is_empty:
@@ -236,7 +236,8 @@ class GossipService:
             self._abort(peer, CloseReason.ERROR, f"cut: {reason}")
         if router.take_mesh_change():
             self.on_mesh_change(router.view.mesh_peer_count)
-            self._changes.unpark_all()
+        if self._passes:
+            self._passes.unpark_all()
         self._flusher.unpark()
 
     def _abort(self, peer: PeerId, reason: CloseReason, detail: str) -> None:
@@ -253,7 +254,6 @@ class GossipService:
     def join(self, topic: str) -> None:
         """Take a topic."""
         self.router.subscribe(topic, trio.current_time())
-        self.router.set_validated(topic, is_validated=topic in self.validators)
         self._after_pass()
 
     def leave(self, topic: str) -> None:
@@ -261,8 +261,10 @@ class GossipService:
         self.router.unsubscribe(topic, trio.current_time())
         self._after_pass()
 
-    async def publish(self, topic: str, data: bytes, *, written_by: int = 0) -> Receipt:
-        """Publish, and wait until `written_by` peers have the message written; the caller bounds the wait."""
+    async def publish(
+        self, topic: str, data: bytes, *, written_by: int = 0, deadline_s: float = float("inf")
+    ) -> Receipt:
+        """Publish, and wait until `written_by` peers have the message written, or the deadline passes."""
         published = self.router.publish(topic, data, trio.current_time())
         receipt = Receipt(
             topic, published.message_id, published.recipients, published.queued, published.dropped
@@ -275,10 +277,14 @@ class GossipService:
         awaited = self._awaited.watch(published.message_id, outboxes)
         self._after_pass()
         try:
-            return attrs.evolve(receipt, written=await awaited.wait(written_by))
+            with trio.move_on_at(deadline_s):
+                await awaited.wait(written_by)
         finally:
             self._awaited.forget(awaited)
+        return attrs.evolve(receipt, written=awaited.written)
 
-    async def wait_for_change(self) -> None:
-        """Wait until a peer comes or goes or a mesh changes."""
-        await self._changes.park()
+    async def wait_until(self, is_true: Callable[[], bool]) -> None:
+        """Wait until something holds of the router; it is asked after each pass.  Bounded by the caller."""
+        await trio.lowlevel.checkpoint()
+        while not is_true():
+            await self._passes.park()

@@ -64,6 +64,8 @@ class ServiceParams:
     validator_threads_limit: int = attrs.field(default=4, validator=gt(0))
     # As long as a peer may take to agree on the gossip protocol.
     stream_timeout_s: float = attrs.field(default=10.0, validator=gt(0.0))
+    # A gossip frame that has begun must go on within this time; 30 s is what slow links need for 1 MiB.
+    frame_timeout_s: float = attrs.field(default=30.0, validator=gt(0.0))
     # Identify is answered at once by every peer that means it.
     identify_timeout_s: float = attrs.field(default=5.0, validator=gt(0.0))
     # Configured peers are dialed again after 1, 2, 4 ... 60 s, each with up to a quarter more or less.

@@ -54,12 +54,11 @@ class Awaited:
         for peer in [peer for peer, outbox in self.waiting.items() if not outbox.holds(self.message_id)]:
             self.give_up(peer)
 
-    async def wait(self, count: int) -> int:
-        """Wait until `count` peers have it written, or no more can; how many have."""
+    async def wait(self, count: int) -> None:
+        """Wait until `count` peers have it written, or no more can."""
         await trio.lowlevel.checkpoint()
         while self.written < count and self.waiting:
             await self._watchers.park()
-        return self.written
 
 
 @attrs.define(eq=False)

@@ -71,7 +71,8 @@ class SubscriptionClosed(LocalError):
 class Subscription:
     """Messages of one topic: an async context manager and an async iterator.
 
-    Leaving the context ends it, and what was not consumed counts as dropped.
+    Entering the context begins it.  Leaving ends it, and what was not consumed
+    counts as dropped.
     When the network ends instead, iteration gives what is still queued first.
     """
 
@@ -80,6 +81,7 @@ class Subscription:
     limit_bytes: int
     overflow: Overflow
     _books: DeliveryBooks
+    _on_open: Callable[["Subscription"], None]
     _on_room: Callable[["Subscription"], None]
     _on_close: Callable[["Subscription"], None]
     size_bytes: int = attrs.field(default=0, init=False)
@@ -160,6 +162,7 @@ class Subscription:
 
     async def __aenter__(self) -> "Subscription":
         await trio.lowlevel.checkpoint()
+        self._on_open(self)
         return self
 
     async def __aexit__(

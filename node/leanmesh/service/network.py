@@ -1,0 +1,315 @@
+"""One network: an identity, its connections, its gossip core and its slot, for as long as it runs.
+
+What the application gave (topics, subscriptions, validators, responders) is
+kept here and outlives a life; what a life needs (switch, router, links) is
+made anew each time the network runs.
+"""
+
+import logging
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Protocol
+
+import attrs
+import trio
+
+from leanmesh.contain import ContainedErrors
+from leanmesh.errors import LocalError
+from leanmesh.gossip.dialect import PROTOCOLS
+from leanmesh.gossip.message_id import author_and_seqno, sha256_of_data
+from leanmesh.gossip.observer import Observer
+from leanmesh.gossip.params import GossipParams
+from leanmesh.gossip.router import Router
+from leanmesh.gossip.rules import TopicRules
+from leanmesh.gossip.signing import SignaturePolicy, Signer
+from leanmesh.identity.keys import PrivateKey
+from leanmesh.service.addresses import usable_addresses
+from leanmesh.service.blame import blame
+from leanmesh.service.deliveries import Deliveries
+from leanmesh.service.gossip_service import GossipService
+from leanmesh.service.identify_service import IdentifyService
+from leanmesh.service.network_observer import NetworkObserver
+from leanmesh.service.params import NetworkParams, ServiceParams
+from leanmesh.service.ping_service import PingService
+from leanmesh.service.redial import redial_forever
+from leanmesh.service.requests import Responder
+from leanmesh.service.validators import Validator, Validators
+from leanmesh.transport.interface import Connection, Stream, StreamHandler
+from leanmesh.transport.observer import TransportObserver
+from leanmesh.transport.switch import Switch
+from leanmesh.wire import identify, ping
+from leanmesh.wire.multiaddr import Multiaddr
+
+if TYPE_CHECKING:
+    from random import Random
+
+LOGGER = logging.getLogger(__name__)
+
+# An RPC may hold one message of the largest size, and what goes with it.
+FRAME_OVERHEAD_BYTES = 64 * 1024
+
+MakeSwitch = Callable[[PrivateKey, TransportObserver], Switch]
+
+
+class Slot(Protocol):
+    """Where the number of mesh peers is shown; metrics.slots is the real one."""
+
+    def start(self) -> None:
+        """The network runs, with no peers."""
+        ...
+
+    def store(self, count: int) -> None:
+        """So many distinct peers are in its meshes."""
+        ...
+
+    def stop(self) -> None:
+        """The network runs no more."""
+        ...
+
+
+@attrs.define(eq=False)
+class Life:
+    """What one run of a network consists of."""
+
+    switch: Switch
+    gossip: GossipService
+    identify: IdentifyService
+    ping: PingService
+    nursery: trio.Nursery
+
+
+@attrs.define(eq=False)
+class Network:
+    """One libp2p network that we take part in."""
+
+    params: NetworkParams
+    service_params: ServiceParams
+    gossip_params: GossipParams
+    key: PrivateKey
+    make_switch: MakeSwitch
+    generator: "Random"
+    observer: Observer
+    transport_observer: TransportObserver
+    slot: Slot
+    contained: ContainedErrors
+    on_heartbeat: Callable[[float, float], None]
+    deliveries: Deliveries = attrs.field(init=False)
+    validators: Validators = attrs.field(init=False)
+    topics: dict[str, int] = attrs.field(factory=dict[str, int], init=False)
+    """Topics that we take, with how many hold each: the settings, and every subscription."""
+    responders: dict[str, Responder] = attrs.field(factory=dict[str, Responder], init=False)
+    life: Life | None = attrs.field(default=None, init=False)
+    has_started: bool = attrs.field(default=False, init=False)
+    _stop: trio.Event = attrs.field(factory=trio.Event, init=False)
+    _stopped: trio.Event = attrs.field(factory=trio.Event, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.deliveries = Deliveries(self.service_params, self._take, self._release)
+        self.validators = Validators(
+            self.service_params,
+            self.contained,
+            lambda ticket, verdict: self.live.gossip.on_verdict(ticket, verdict),
+            self.gossip_params.validation_timeout_s,
+        )
+        self.topics.update(dict.fromkeys(self.params.topics, 1))
+
+    @property
+    def live(self) -> Life:
+        """The present life.  LocalError when the network does not run."""
+        if self.life is None:
+            raise LocalError(f"network {self.params.network_id} is not running")
+        return self.life
+
+    @property
+    def is_stopping(self) -> bool:
+        """Whether `stop` was called: there is no other life after this one."""
+        return self._stop.is_set()
+
+    @property
+    def listen_addresses(self) -> list[Multiaddr]:
+        """What others can dial, with our peer id at the end: as announced, or as we listen."""
+        announced = [Multiaddr.from_text(text) for text in self.params.announce]
+        addresses = announced or usable_addresses(self.live.switch.listen_addresses)
+        return [address.with_peer(self.key.peer_id) for address in addresses]
+
+    # Life.
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Take part in the network until `stop`.  Started once it listens and has joined its topics."""
+        self.slot.start()
+        try:
+            async with trio.open_nursery() as nursery:
+                self.life = life = self._build(nursery)
+                await nursery.start(life.switch.run)
+                await nursery.start(life.gossip.run)
+                for text in self.params.listen:
+                    await life.switch.listen(Multiaddr.from_text(text))
+                for topic in self.topics:
+                    life.gossip.join(topic)
+                for text in self.params.peers:
+                    nursery.start_soon(
+                        redial_forever,
+                        life.switch,
+                        Multiaddr.from_text(text),
+                        self.service_params,
+                        self.generator,
+                    )
+                self.has_started = True
+                task_status.started()
+                await self._stop.wait()
+                await self._part(life)
+                nursery.cancel_scope.cancel()
+        finally:
+            self.life = None
+            self.slot.stop()
+            if self._stop.is_set():
+                self._stopped.set()
+
+    async def stop(self) -> None:
+        """Stop cleanly: send what is queued, say go-away, disconnect; no PRUNE.  Waits until it is done."""
+        self._stop.set()
+        self.deliveries.close()
+        if self.life is not None:
+            await self._stopped.wait()
+
+    async def _part(self, life: Life) -> None:
+        """Leave without a word of gossip: a PRUNE would keep us out when we come back."""
+        with trio.move_on_after(self.service_params.stop_timeout_s):
+            await life.gossip.drain()
+            await life.switch.aclose()
+
+    def _build(self, nursery: trio.Nursery) -> Life:
+        observer = NetworkObserver(self.transport_observer, self._on_opened, self._on_closed)
+        switch = self.make_switch(self.key, observer)
+        is_signed = self.params.signing == "strict"
+        started_ns = time.time_ns()
+        router = Router(
+            self.key.peer_id,
+            self.gossip_params,
+            self.generator,
+            now_s=trio.current_time(),
+            deliver=self.deliveries.deliver,
+            observer=self.observer,
+            policy=SignaturePolicy.STRICT_SIGN if is_signed else SignaturePolicy.STRICT_NO_SIGN,
+            signer=Signer(self.key) if is_signed else None,
+            first_seqno=started_ns,
+            rules=self._rules,
+        )
+        gossip = GossipService(
+            router,
+            self.service_params,
+            self.deliveries,
+            self.validators,
+            frame_limit_bytes=self.gossip_params.message_limit_bytes + FRAME_OVERHEAD_BYTES,
+            on_mesh_change=self.slot.store,
+            on_heartbeat=self.on_heartbeat,
+        )
+        life = Life(
+            switch,
+            gossip,
+            IdentifyService(
+                self.key,
+                lambda: tuple(switch.handlers),
+                lambda: [address.without_peer() for address in self.listen_addresses],
+                started_ns,
+                self.service_params.identify_timeout_s,
+            ),
+            PingService(),
+            nursery,
+        )
+        self._handle(life)
+        return life
+
+    def _rules(self, topic: str) -> TopicRules:
+        is_hashed = self.params.message_id == "sha256" or self.params.signing == "none"
+        return TopicRules(
+            message_id=sha256_of_data if is_hashed else author_and_seqno,
+            is_validated=topic in self.validators,
+        )
+
+    # Connections.
+
+    def _handle(self, life: Life) -> None:
+        """Say who serves which protocol."""
+        serve: dict[str, Callable[[Stream], Awaitable[None]]] = dict.fromkeys(
+            PROTOCOLS, life.gossip.serve_stream
+        )
+        serve[identify.PROTOCOL_ID] = life.identify.serve
+        serve[identify.PUSH_PROTOCOL_ID] = life.identify.serve_push
+        serve[ping.PROTOCOL_ID] = life.ping.serve
+        serve.update({protocol: responder.serve for protocol, responder in self.responders.items()})
+        life.switch.handlers.update({protocol: _blamed(handler) for protocol, handler in serve.items()})
+
+    def _on_opened(self, connection: Connection) -> None:
+        self.live.nursery.start_soon(self._serve_connection, connection)
+
+    def _on_closed(self, connection: Connection) -> None:
+        if self.life is not None:
+            self.life.identify.forget(connection)
+            self.life.gossip.on_connection_closed()
+
+    async def _serve_connection(self, connection: Connection) -> None:
+        life = self.live
+
+        async def meet() -> None:
+            told = await life.identify.ask(connection)
+            await life.gossip.serve_connection(connection, told.agent_version)
+
+        await blame(connection, meet)
+
+    # What the application does.
+
+    def _take(self, topic: str) -> None:
+        """Take a topic, once more."""
+        self.topics[topic] = self.topics.get(topic, 0) + 1
+        if self.topics[topic] == 1 and self.life is not None:
+            try:
+                self.life.gossip.join(topic)
+            except LocalError:
+                del self.topics[topic]
+                raise
+
+    def _release(self, topic: str) -> None:
+        """Undo one `_take`; the last leaves the topic, unless the whole network ends."""
+        self.topics[topic] -= 1
+        if not self.topics[topic]:
+            del self.topics[topic]
+            if self.life is not None and not self._stop.is_set():
+                self.life.gossip.leave(topic)
+
+    def respond(self, responder: Responder) -> None:
+        """Answer the requests of one protocol from now on, and tell the peers."""
+        if responder.protocol in self.responders or (
+            self.life is not None and responder.protocol in self.life.switch.handlers
+        ):
+            raise LocalError(f"{responder.protocol} is served already")
+        self.responders[responder.protocol] = responder
+        if self.life is not None:
+            life = self.life
+            life.switch.handlers[responder.protocol] = _blamed(responder.serve)
+            for connection in life.switch.connections:
+                life.nursery.start_soon(blame, connection, partial(life.identify.push, connection))
+
+    def validate(self, topic: str, validator: Validator, *, in_thread: bool) -> None:
+        """Have each message of a topic judged from now on."""
+        self.validators.add(topic, validator, in_thread=in_thread)
+        if self.life is not None:
+            self.life.gossip.router.set_validated(topic, is_validated=True)
+
+    def accept_all(self, topic: str) -> None:
+        """Judge the messages of a topic no longer."""
+        self.validators.remove(topic)
+        if self.life is not None:
+            self.life.gossip.router.set_validated(topic, is_validated=False)
+
+    async def connect(self, addresses: Sequence[Multiaddr]) -> Connection:
+        """A connection to the peer these addresses lead to.  Raises RemoteError or LocalError."""
+        return await self.live.switch.dial(*addresses)
+
+
+def _blamed(serve: Callable[[Stream], Awaitable[None]]) -> StreamHandler:
+    async def handler(stream: Stream) -> None:
+        await blame(stream.connection, partial(serve, stream))
+
+    return handler

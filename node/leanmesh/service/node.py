@@ -1,0 +1,221 @@
+"""The node: the networks of one process, and what an application does with them."""
+
+import logging
+from collections.abc import Mapping
+from types import MappingProxyType
+
+import attrs
+import trio
+
+from leanmesh.contain import ContainedErrors
+from leanmesh.errors import LocalError
+from leanmesh.identity.peer_id import PeerId
+from leanmesh.metrics.snapshot import Snapshot
+from leanmesh.metrics.snapshotter import Snapshotter
+from leanmesh.service.network import Network
+from leanmesh.service.params import ServiceParams
+from leanmesh.service.peer_info import PeerInfo, describe_peers
+from leanmesh.service.receipts import Receipt
+from leanmesh.service.requests import Responder
+from leanmesh.service.subscriptions import Overflow, Subscription
+from leanmesh.service.validators import Validator
+from leanmesh.transport.interface import Connection
+from leanmesh.wire.multiaddr import Multiaddr
+
+LOGGER = logging.getLogger(__name__)
+
+
+class NobodyTakesTopic(LocalError):
+    """A message was published to a topic that no connected peer took in the time given."""
+
+
+class MeshTooSmall(LocalError):
+    """A mesh did not reach its size in the time given."""
+
+
+@attrs.define(eq=False)
+class Node:
+    """A running node.  `leanmesh.open_node` makes one.
+
+    Methods take a `network_id` where a node has several networks; without one
+    they mean the first.
+    """
+
+    params: ServiceParams
+    snapshotter: Snapshotter
+    contained: ContainedErrors
+    restarts: dict[int, int] = attrs.field(factory=dict[int, int], init=False)
+    """How often each network was started again after its task failed."""
+    _networks: dict[int, Network] = attrs.field(factory=dict[int, Network], init=False)
+    _nursery: trio.Nursery | None = attrs.field(default=None, init=False)
+
+    # Networks.
+
+    @property
+    def networks(self) -> Mapping[int, Network]:
+        """The networks by id."""
+        return MappingProxyType(self._networks)
+
+    def network(self, network_id: int | None = None) -> Network:
+        """One network; LocalError when there is none with this id."""
+        if network_id is None and self._networks:
+            return next(iter(self._networks.values()))
+        if network_id in self._networks:
+            return self._networks[network_id]
+        raise LocalError(f"there is no network {network_id} here; there are {list(self._networks)}")
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Be the parent of all networks, until cancelled."""
+        async with trio.open_nursery() as nursery:
+            self._nursery = nursery
+            task_status.started()
+            await trio.sleep_forever()
+
+    async def start_network(self, network: Network) -> None:
+        """Run a network; returns once it listens.  What keeps it from starting is raised here."""
+        if self._nursery is None:
+            raise LocalError("the node is not running")
+        network_id = network.params.network_id
+        if network_id in self._networks:
+            raise LocalError(f"network {network_id} is running already")
+        self._networks[network_id] = network
+        try:
+            await self._nursery.start(self._supervise, network)
+        except BaseException:
+            del self._networks[network_id]
+            raise
+
+    async def stop_network(self, network_id: int) -> None:
+        """Stop one network cleanly."""
+        network = self.network(network_id)
+        await network.stop()
+        del self._networks[network_id]
+
+    async def stop(self) -> None:
+        """Stop all networks cleanly, side by side."""
+        async with trio.open_nursery() as nursery:
+            for network_id in tuple(self._networks):
+                nursery.start_soon(self.stop_network, network_id)
+
+    async def _supervise(
+        self, network: Network, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+    ) -> None:
+        """Run a network, and again when a bug of ours or an observer ends it; each time said loudly."""
+        network_id = network.params.network_id
+        self.restarts[network_id] = 0
+        pause_s = self.params.restart_first_s
+        while not network.is_stopping:
+            with self.contained.contain(f"network:{network_id}", unless=lambda: not network.has_started):
+                await network.run(task_status=task_status)
+                return
+            task_status = trio.TASK_STATUS_IGNORED
+            LOGGER.error("network %d failed; it is started again in %g s", network_id, pause_s)
+            self.restarts[network_id] += 1
+            await trio.sleep(pause_s)
+            pause_s = min(2 * pause_s, self.params.restart_limit_s)
+
+    # Messages.
+
+    def subscribe(
+        self,
+        topic: str,
+        *,
+        overflow: Overflow = Overflow.DROP_OLDEST,
+        limit: int | None = None,
+        network_id: int | None = None,
+    ) -> Subscription:
+        """Messages of a topic, as an async context manager and iterator.
+
+        `limit` messages may wait for the consumer; `overflow` says what happens
+        to one more.  Messages published by this node are not among them.
+        """
+        return self.network(network_id).deliveries.subscribe(topic, overflow, limit)
+
+    async def publish(
+        self,
+        topic: str,
+        data: bytes,
+        *,
+        written_by: int = 0,
+        timeout_s: float | None = None,
+        network_id: int | None = None,
+    ) -> Receipt:
+        """Publish a message and say what became of it.
+
+        With `written_by` it waits until so many peers have it written, at most
+        `timeout_s` (default: the settings' publish_timeout_s).  NobodyTakesTopic
+        when no peer takes the topic within that time; PublishRefused when the
+        message is too large or, by its content, known already.
+        """
+        gossip = self.network(network_id).live.gossip
+        timeout_s = self.params.publish_timeout_s if timeout_s is None else timeout_s
+        view = gossip.router.view
+        deadline_s = trio.current_time() + timeout_s
+        if not view.topic_peers(topic):
+            with trio.move_on_at(deadline_s):
+                await gossip.wait_until(lambda: bool(view.topic_peers(topic)))
+            if not view.topic_peers(topic):
+                raise NobodyTakesTopic(
+                    f"no connected peer took {topic} within {timeout_s:g} s "
+                    f"({len(view.peers)} peers are connected); nothing was sent"
+                )
+        return await gossip.publish(topic, data, written_by=written_by, deadline_s=deadline_s)
+
+    def add_validator(
+        self, topic: str, validator: Validator, *, in_thread: bool = False, network_id: int | None = None
+    ) -> None:
+        """Have each message of a topic judged before it is delivered and passed on.
+
+        The validator gets a ReceivedMessage and answers with a Verdict, or True
+        to accept and False to reject.  It may be async; a plain function that
+        takes long belongs into a thread.
+        """
+        self.network(network_id).validate(topic, validator, in_thread=in_thread)
+
+    def add_responder(self, responder: Responder, *, network_id: int | None = None) -> None:
+        """Answer the requests of one protocol."""
+        self.network(network_id).respond(responder)
+
+    # Peers.
+
+    async def connect(self, *addresses: Multiaddr | str, network_id: int | None = None) -> Connection:
+        """A connection to the peer that the addresses lead to: the one there is, or a new one."""
+        parsed = [Multiaddr.from_text(each) if isinstance(each, str) else each for each in addresses]
+        return await self.network(network_id).connect(parsed)
+
+    def peers(self, network_id: int | None = None) -> list[PeerInfo]:
+        """Everyone connected, as they are now."""
+        return describe_peers(self.network(network_id))
+
+    def mesh(self, topic: str, network_id: int | None = None) -> list[PeerId]:
+        """The peers in the mesh of a topic."""
+        return self.network(network_id).live.gossip.router.view.mesh(topic)
+
+    async def wait_for_mesh(
+        self, topic: str, count: int, timeout_s: float, network_id: int | None = None
+    ) -> list[PeerId]:
+        """Wait until a topic's mesh has `count` peers; MeshTooSmall when it does not in time."""
+        gossip = self.network(network_id).live.gossip
+        view = gossip.router.view
+        with trio.move_on_after(timeout_s):
+            await gossip.wait_until(lambda: len(view.mesh(topic)) >= count)
+        mesh = view.mesh(topic)
+        if len(mesh) < count:
+            raise MeshTooSmall(
+                f"the mesh of {topic} has {len(mesh)} of {count} peers after {timeout_s:g} s; "
+                f"{len(view.topic_peers(topic))} of {len(view.peers)} connected peers take the topic"
+            )
+        return mesh
+
+    # Metrics.
+
+    async def refresh_metrics(self) -> Snapshot:
+        """Take a new snapshot now and give it."""
+        return await self.snapshotter.refresh()
+
+    def metric(self, name: str, *labels: str) -> object:
+        """The value of one series in the present snapshot; LocalError when there is none."""
+        for family in self.snapshotter.current.families:
+            if family.spec.name == name:
+                return family.value(*labels)
+        raise LocalError(f"the present snapshot has no family {name}")
