@@ -23,6 +23,7 @@ START_TIMEOUT_S = 30.0
 ANSWER_TIMEOUT_S = 20.0
 STOP_TIMEOUT_S = 5.0
 SHOWN_EVENTS = 20
+PERIODIC = ("mesh", "summary")
 SHOWN_ERROR_LINES = 40
 READ_BYTES = 65536
 
@@ -99,8 +100,10 @@ class Peer:
 
     def account(self) -> str:
         """What it said last and what it complained of, for a failure's message."""
-        said = "\n".join(json.dumps(event) for event in self.events[-SHOWN_EVENTS:])
-        return f"said last:\n{said}\nstandard error:\n" + "\n".join(self.errors)
+        counts = ", ".join(f"{len(said)} {kind}" for kind, said in self._by_kind.items())
+        telling = [event for event in self.events if event["event"] not in PERIODIC]
+        said = "\n".join(json.dumps(event) for event in telling[-SHOWN_EVENTS:])
+        return f"said {counts}; last:\n{said}\nstandard error:\n" + "\n".join(self.errors)
 
     async def command(self, *words: str) -> None:
         """Tell it something on standard input: `publish`, or `dial MULTIADDR`."""

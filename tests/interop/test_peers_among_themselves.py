@@ -1,13 +1,121 @@
 """The measuring instruments, measured: the peers that others wrote, among themselves."""
 
-import pytest
+import hashlib
+from itertools import product
 
-LANGUAGES = ("go", "js", "py")
-LOOPBACK = ("--listen", "/ip4/127.0.0.1/tcp/0")
+import pytest
+import trio
+from interop.build import LANGUAGES
+from interop.peers import Peer, pattern
+
+TOPIC = "news"
+TRANSFER_BYTES = 8 << 20
+TRANSFER_TIMEOUT_S = 60.0
+PAIRS = list(product(LANGUAGES, LANGUAGES))
+everyone = pytest.mark.interop(*LANGUAGES)
+
+
+def digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
 async def test_a_peer_ends_when_its_standard_input_ends(start, language: str):
-    peer = await start(language, *LOOPBACK)
+    peer = await start(language)
 
     assert await peer.stop() == 0
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+async def test_a_peer_ends_on_sigterm(start, language: str):
+    peer = await start(language)
+
+    peer.process.terminate()
+
+    with trio.fail_after(5):
+        assert await peer.process.wait() == 0
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+async def test_an_address_nobody_listens_on_is_an_error_that_names_it(start, language: str):
+    address = "/ip4/127.0.0.1/tcp/1/p2p/12D3KooWSHuSLgfZHW6pRBnvozTCQyu7QKitr75hZH2kNLTQugZg"
+    peer = await start(language, "--peer", address)
+
+    assert await peer.expect("error", step="dial", address=address)
+
+
+@pytest.mark.parametrize("key_type", ["ed25519", "secp256k1"])
+@pytest.mark.parametrize(("dialer", "listener"), PAIRS)
+async def test_peers_identify_ping_and_transfer(start, dialer: str, listener: str, key_type: str):
+    served = await start(listener, "--echo", "--key-type", key_type)
+    sizes = ("--upload", TRANSFER_BYTES, "--download", TRANSFER_BYTES)
+    dialed = await start(dialer, "--peer", served.address, "--key-type", key_type, "--ping", *sizes)
+    expected = digest(pattern(TRANSFER_BYTES))
+
+    down = await dialed.expect("transfer", direction="download", timeout_s=TRANSFER_TIMEOUT_S)
+    up = dialed.last("transfer", direction="upload")
+    outbound = await dialed.expect("connected", peer=served.peer_id)
+    inbound = await served.expect("connected", peer=dialed.peer_id)
+
+    assert up is not None
+    assert (up["bytes"], up["sha256"]) == (TRANSFER_BYTES, expected)
+    assert (up["remote_bytes"], up["remote_sha256"]) == (TRANSFER_BYTES, expected)
+    assert (down["bytes"], down["sha256"]) == (TRANSFER_BYTES, expected)
+    assert [said["peer"] for said in dialed.all("ping")] == [served.peer_id]
+    assert (outbound["direction"], inbound["direction"]) == ("outbound", "inbound")
+    assert f"{listener}-libp2p" in outbound["agent"]
+    assert f"{dialer}-libp2p" in inbound["agent"]
+    assert {"/ipfs/ping/1.0.0", "/leanmesh/test/sink/1"} <= set(outbound["protocols"])
+
+
+async def start_mesh(start, *arguments: str | float) -> list[Peer]:
+    """Two of each, everyone connected with everyone, all meshes complete."""
+    peers: list[Peer] = []
+    for language in [*LANGUAGES, *LANGUAGES]:
+        dialed = [word for peer in peers for word in ("--peer", peer.address)]
+        peers.append(await start(language, "--topic", TOPIC, "--hold", *arguments, *dialed))
+    ids = {peer.peer_id for peer in peers}
+    for peer in peers:
+        others = ids - {peer.peer_id}
+        await peer.until(
+            lambda peer=peer, others=others: set(peer.mesh(TOPIC) or ()) == others, what="complete mesh"
+        )
+    return peers
+
+
+MODES = {
+    "signed": ("--signing", "strict"),
+    "unsigned": ("--signing", "none"),
+    "unsigned-sha256": ("--signing", "none", "--id", "sha256"),
+    "lean": ("--signing", "none", "--id", "lean", "--timing", "lean"),
+    "zig": ("--signing", "none", "--id", "zig", "--timing", "lean"),
+}
+
+
+@everyone
+@pytest.mark.parametrize("mode", MODES)
+async def test_a_mixed_mesh_delivers_every_message_to_everyone_once(start, mode: str):
+    count = 5
+    peers = await start_mesh(start, *MODES[mode], "--count", count, "--publish-rate", 10)
+    for peer in peers:
+        await peer.command("publish")
+    for peer in peers:
+        await peer.expect("published_all")
+        await peer.until(
+            lambda peer=peer: len(peer.all("message")) >= count * (len(peers) - 1), what="all messages"
+        )
+
+    published = {said["sha256"]: peer for peer in peers for said in peer.all("published")}
+    assert len(published) == count * len(peers)
+    ids: dict[str, set[str]] = {}
+    for peer in peers:
+        received = peer.all("message")
+        assert sorted(said["sha256"] for said in received) == sorted(
+            sha256 for sha256, publisher in published.items() if publisher is not peer
+        )
+        for said in received:
+            ids.setdefault(said["sha256"], set()).add(said["id"])
+            author = published[said["sha256"]].peer_id if mode == "signed" else None
+            assert said["from"] == author
+            assert said["latency_ms"] > 0
+    assert all(len(found) == 1 for found in ids.values()), "one message, one id, in every language"

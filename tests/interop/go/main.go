@@ -61,7 +61,7 @@ func parse() options {
 	flag.IntVar(&o.size, "size", 1024, "bytes of a message before compression")
 	flag.IntVar(&o.count, "count", 0, "messages per topic; 0: without end")
 	flag.StringVar(&o.signing, "signing", "strict", "strict or none")
-	flag.StringVar(&o.id, "id", "default", "default, sha256, lean or zig")
+	flag.StringVar(&o.id, "id", "default", "default, library, sha256, lean or zig")
 	flag.StringVar(&o.timing, "timing", "libp2p", "libp2p or lean")
 	flag.StringVar(&o.transport, "transport", "tcp", "tcp or quic")
 	flag.StringVar(&o.keyType, "key-type", "ed25519", "ed25519 or secp256k1")
@@ -80,7 +80,7 @@ func parse() options {
 		}
 	})
 	mustBeOneOf("signing", o.signing, "strict", "none")
-	mustBeOneOf("id", o.id, "default", "sha256", "lean", "zig")
+	mustBeOneOf("id", o.id, "default", "library", "sha256", "lean", "zig")
 	mustBeOneOf("timing", o.timing, "libp2p", "lean")
 	mustBeOneOf("transport", o.transport, "tcp", "quic")
 	mustBeOneOf("key-type", o.keyType, "ed25519", "secp256k1")

@@ -18,7 +18,7 @@ export function gossipService (options) {
     msgIdToStrFn: (bytes) => Buffer.from(bytes).toString('hex'),
     // All peers of a test share one address: that is no sybil attack.
     scoreParams: { IPColocationFactorWeight: 0 },
-    ...(id === 'default' ? {} : { msgIdFn: messageIds[id] }),
+    ...(id === 'library' ? {} : { msgIdFn: messageIds[id] }),
     ...(options.timing === 'lean'
       ? { D: 8, Dlo: 6, Dhi: 12, Dlazy: 6, heartbeatInterval: 700, mcacheLength: 6, mcacheGossip: 3, seenTTL: 24_000 }
       : {})

@@ -4,7 +4,7 @@ import { parseArgs } from 'node:util'
 
 const choices = {
   signing: ['strict', 'none'],
-  id: ['default', 'sha256', 'lean', 'zig'],
+  id: ['default', 'library', 'sha256', 'lean', 'zig'],
   timing: ['libp2p', 'lean'],
   transport: ['tcp', 'quic'],
   'key-type': ['ed25519', 'secp256k1'],

@@ -56,6 +56,12 @@ function decompressed (data) {
 const domain = (isValid) => Buffer.from([isValid ? 1 : 0, 0, 0, 0])
 
 export const messageIds = {
+  // The field's author + sequence number; js-libp2p's own takes the author's key without its multihash prefix.
+  default: (message) => {
+    const sequence = Buffer.alloc(8)
+    sequence.writeBigUInt64BE(message.sequenceNumber)
+    return Buffer.concat([message.from.toMultihash().bytes, sequence])
+  },
   sha256: (message) => sha256(message.data),
   lean: (message) => {
     const topic = Buffer.from(message.topic)
