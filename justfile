@@ -35,6 +35,10 @@ proto:
     cd node && for schema in $(find leanmesh -name '*.proto'); do \
         ../{{python}} -m grpc_tools.protoc -I . --python_out=. --pyi_out=. $schema || exit 1; done
 
+# Writes the catalog of metrics into docs/metrics.md
+docs:
+    {{python}} -m leanmesh.metrics.catalog_doc docs/metrics.md
+
 # Builds the peers that others wrote into the user's cache: all, or those named (go, js, py)
 interop-build *LANGUAGES:
     {{python}} tests/interop/build.py {{LANGUAGES}}
@@ -51,13 +55,13 @@ run *ARGS:
 test-c:
     tests/ffi/run
 
-# Feeds hostile bytes to every decoder
+# Feeds hostile bytes to every decoder: ten minutes in all, or LEANMESH_FUZZ_S seconds for each
 fuzz *ARGS:
-    @echo "nothing to do yet: The fuzz targets come with the decoders."
+    {{python}} tests/fuzz/run.py {{ARGS}}
 
 # Measures: prints a table for each benchmark
-bench *ARGS:
-    @echo "nothing to do yet: The benchmarks come with what they measure."
+bench *NAMES:
+    {{python}} tests/bench {{NAMES}}
 
 # Runs a devnet for a long time and watches its memory
 soak *ARGS:
