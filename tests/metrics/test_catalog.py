@@ -3,18 +3,22 @@
 import re
 import shutil
 import subprocess
+from pathlib import Path
 
 import pytest
 from exposition import read_page
 from leanmesh.errors import LocalError
 from leanmesh.metrics import catalog_gossipsub, catalog_lean, catalog_node
 from leanmesh.metrics.catalog import CATALOG, fixed_label_sets
+from leanmesh.metrics.catalog_doc import renewed
 from leanmesh.metrics.cells import Cells
 from leanmesh.metrics.family import HistogramSpec
 from leanmesh.metrics.prime import prime
 from leanmesh.metrics.sample import Family, HistogramValue, Series
 from leanmesh.metrics.snapshot import encode_family
 from leanmesh.metrics.text import base_name, sample_names
+
+DOCUMENT = Path(__file__).parent.parent.parent / "docs" / "metrics.md"
 
 # leanMetrics calls a gauge so, which promtool would keep for histograms.
 LINT_OF_OTHERS = ["lean_attestation_committee_count non-histogram"]
@@ -74,6 +78,12 @@ def test_a_page_of_the_whole_catalog_is_valid_and_passes_promtools_lint():
 
     lines = lint.stderr.decode().splitlines()
     assert [line for line in lines if not line.startswith(tuple(LINT_OF_OTHERS))] == []
+
+
+def test_the_document_is_what_the_code_says():
+    document = DOCUMENT.read_text()
+    assert document == renewed(document), "run `just docs`"
+    assert all(f"\n### {spec.name}\n" in document for spec in CATALOG)
 
 
 def test_fixed_labels_are_multiplied_out_and_open_ones_given():
