@@ -99,7 +99,7 @@ class OneRouter:
         def deliver(message: Message, message_id: bytes, data: bytes, source: PeerId, now_s: float) -> None:
             self.delivered.append((message.topic, data, source))
 
-        self.local = peer_id(0)
+        self.local = options.pop("local", peer_id(0))
         self.params = params or GossipParams()
         self.router = Router(
             self.local,
