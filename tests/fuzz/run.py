@@ -75,9 +75,8 @@ def run_atheris(name: str, duration_s: float) -> int:
     corpus.mkdir(parents=True, exist_ok=True)
     for data in (*target.seeds, *target.found.values()):
         (corpus / hashlib.sha256(data).hexdigest()[:16]).write_bytes(data)
-    atheris.Setup(
-        [sys.argv[0], f"-max_total_time={duration_s:.0f}", "-max_len=4096", str(corpus)], test_one_input
-    )
+    options = [f"-max_total_time={duration_s:.0f}", "-max_len=4096", "-verbosity=0", "-print_final_stats=1"]
+    atheris.Setup([sys.argv[0], *options, str(corpus)], test_one_input)
     atheris.Fuzz()
     return 0
 

@@ -2,6 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from leanmesh.wire.varint import MalformedVarint, TruncatedVarint, decode_varint, encode_varint
+from vectors import VectorCase, unhex, vector_cases
 
 
 @pytest.mark.parametrize(
@@ -58,3 +59,16 @@ def test_a_number_cut_off_is_told_from_a_wrong_one(encoded: str):
 def test_padded_and_oversized_numbers_are_refused(encoded: str, message: str):
     with pytest.raises(MalformedVarint, match=message):
         decode_varint(bytes.fromhex(encoded))
+
+
+@vector_cases("varint")
+def test_vectors_of_varints(case: VectorCase):
+    value, encoded = case["codec"]["value"], unhex(case["output"]["encoded"])
+    assert encode_varint(value) == encoded
+    assert decode_varint(encoded) == (value, case["output"]["byteLength"])
+
+
+@vector_cases("decode_failure/varint")
+def test_vectors_of_varints_that_must_be_refused(case: VectorCase):
+    with pytest.raises(MalformedVarint):
+        decode_varint(unhex(case["codec"]["rawBytes"]))
