@@ -4,6 +4,7 @@ Everyone else sees `interface.Connection` only.  QUIC comes in behind these
 as TCP and memory do.
 """
 
+from collections.abc import Callable
 from typing import Protocol
 
 from leanmesh.transport.interface import Connection
@@ -12,6 +13,9 @@ from leanmesh.wire.multiaddr import Multiaddr
 
 class OwnedConnection(Connection, Protocol):
     """A connection as its owner sees it."""
+
+    # Called once, when it ends.
+    on_end: Callable[[], None]
 
     @property
     def used_at_s(self) -> float:

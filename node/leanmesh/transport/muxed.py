@@ -52,10 +52,14 @@ class MuxedConnection:
     # Shared with the owner: handlers that are added later serve streams that come later.
     handlers: Mapping[str, StreamHandler]
     observer: TransportObserver
+    # Called once, when it ends: before the handlers that still read what had arrived are through.
+    on_end: Callable[[], None] = lambda: None
     # Plaintext that was read together with the end of the handshake.
     early: bytes = b""
 
+    # Including those of the handshake.
     received_bytes: int = 0
+    sent_bytes: int = 0
     close_reason: CloseReason | None = None
     close_detail: str = ""
 
@@ -95,11 +99,6 @@ class MuxedConnection:
     def local_address(self) -> Multiaddr:
         """Our end of it."""
         return self.pipe.local_address
-
-    @property
-    def sent_bytes(self) -> int:
-        """Bytes given to the network, overhead included."""
-        return self._outlet.sent_bytes
 
     @property
     def is_closed(self) -> bool:
@@ -227,6 +226,7 @@ class MuxedConnection:
         for stream in streams:
             stream.wake()
         self._closed.set()
+        self.on_end()
 
     # ----- receiving
 
@@ -318,6 +318,7 @@ class MuxedConnection:
                 stream.wake()
 
     def _on_sent(self, size_bytes: int) -> None:
+        self.sent_bytes += size_bytes
         self.observer.bytes_sent(self.transport, size_bytes)
 
     def _on_blocked(self) -> None:

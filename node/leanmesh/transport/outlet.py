@@ -45,7 +45,6 @@ class Outlet:
     is_held: bool = False
     is_blocked: bool = False
     is_closed: bool = False
-    sent_bytes: int = 0
     sent_at_s: float = 0.0
     _sealed: memoryview = attrs.field(init=False, default=memoryview(b""))
     _drained: trio.Event | None = attrs.field(init=False, default=None)
@@ -71,7 +70,6 @@ class Outlet:
             self.on_broken(error)
             return
         if sent:
-            self.sent_bytes += sent
             self.on_sent(sent)
         if self.is_blocked:
             self.sent_at_s = trio.current_time()

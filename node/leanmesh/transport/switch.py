@@ -10,6 +10,7 @@ not disturbed.
 """
 
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 import trio
@@ -100,16 +101,11 @@ class Switch:
     @property
     def connections(self) -> Sequence[Connection]:
         """The open connections."""
-        return [
-            connection
-            for connections in self._connections.values()
-            for connection in connections
-            if not connection.is_closed
-        ]
+        return [connection for connections in self._connections.values() for connection in connections]
 
     def connections_to(self, peer: PeerId) -> Sequence[Connection]:
         """The open connections to one peer, oldest first."""
-        return [connection for connection in self._connections.get(peer, ()) if not connection.is_closed]
+        return tuple(self._connections.get(peer, ()))
 
     def connection_to(self, peer: PeerId) -> Connection | None:
         """The one to open streams on: the newest, because a peer that came back has left the others."""
@@ -164,7 +160,7 @@ class Switch:
             finally:
                 self.limits.handshakes -= 1
             self._add(connection)
-            await self._run_connection(connection)
+            await connection.run()
         except ConnectError as error:
             self.observer.accept_failed(transport.name, error, trio.current_time() - started_at_s)
         finally:
@@ -218,7 +214,7 @@ class Switch:
 
     async def _run_dialed(self, connection: OwnedConnection) -> None:
         try:
-            await self._run_connection(connection)
+            await connection.run()
         finally:
             self.limits.closed(None)
 
@@ -227,30 +223,24 @@ class Switch:
     def _add(self, connection: OwnedConnection) -> None:
         connections = self._connections.setdefault(connection.remote_peer, [])
         connections.append(connection)
-        is_open = [other for other in connections if not other.is_closed]
-        if len(is_open) > self.params.connections_per_peer_limit:
-            self.observer.refused(connection.transport, "connections_per_peer_limit")
-            is_open[0].abort(
-                CloseReason.LOCAL_CLOSE, "the peer has opened newer connections, up to its limit"
-            )
+        connection.on_end = partial(self._ended, connection)
         self.observer.connection_opened(connection)
+        if len(connections) > self.params.connections_per_peer_limit:
+            self.observer.refused(connection.transport, "connections_per_peer_limit")
+            connections[0].abort(CloseReason.LOCAL_CLOSE, "newer connections to the peer took its place")
 
-    async def _run_connection(self, connection: OwnedConnection) -> None:
-        try:
-            await connection.run()
-        finally:
-            connections = self._connections[connection.remote_peer]
-            connections.remove(connection)
-            if not connections:
-                del self._connections[connection.remote_peer]
-            assert connection.close_reason is not None
-            self.observer.connection_closed(connection, connection.close_reason, connection.close_detail)
+    def _ended(self, connection: OwnedConnection) -> None:
+        connections = self._connections[connection.remote_peer]
+        connections.remove(connection)
+        if not connections:
+            del self._connections[connection.remote_peer]
+        assert connection.close_reason is not None
+        self.observer.connection_closed(connection, connection.close_reason, connection.close_detail)
 
     def _sweep(self, now_s: float) -> None:
         for connections in tuple(self._connections.values()):
             for connection in tuple(connections):
-                if not connection.is_closed:
-                    connection.sweep(now_s)
+                connection.sweep(now_s)
             if len(connections) > 1:
                 self._close_redundant(connections, now_s)
 

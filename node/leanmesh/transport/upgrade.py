@@ -30,6 +30,8 @@ class HandshakeChannel:
     pipe: Pipe
     cipher: Cipher | None = None
     step: Step = Step.NEGOTIATE_SECURITY
+    received_bytes: int = 0
+    sent_bytes: int = 0
     _unread: bytes = b""
 
     async def receive_some(self, max_bytes: int = 4096) -> bytes:
@@ -44,6 +46,7 @@ class HandshakeChannel:
                 chunk = self.pipe.receive_nowait(max_bytes)
             except BlockingIOError:
                 continue
+            self.received_bytes += len(chunk)
             if self.cipher is None or not chunk:
                 return chunk
             if data := self.cipher.decrypt(chunk):
@@ -54,7 +57,9 @@ class HandshakeChannel:
         rest = memoryview(data if self.cipher is None else self.cipher.encrypt(data))
         while rest:
             try:
-                rest = rest[self.pipe.send_nowait(rest) :]
+                sent = self.pipe.send_nowait(rest)
+                rest = rest[sent:]
+                self.sent_bytes += sent
             except BlockingIOError:
                 await self.pipe.wait_writable()
         await trio.lowlevel.checkpoint()
@@ -77,6 +82,15 @@ class Secured:
     remote_peer: PeerId
     # Plaintext behind the handshake that was read with it.
     early: bytes = b""
+
+
+@attrs.frozen
+class Upgraded:
+    """What a pipe has become, and what that took from the network."""
+
+    secured: Secured
+    received_bytes: int
+    sent_bytes: int
 
 
 class Security(Protocol):
@@ -130,7 +144,7 @@ async def upgrade(
     expected_peer: PeerId | None,
     is_outbound: bool,
     timeout_s: float,
-) -> Secured:
+) -> Upgraded:
     """Secure a connected pipe within the timeout; it is closed when that fails.
 
     Raises ConnectError, which names the address, the step and the reason.
@@ -148,7 +162,7 @@ async def upgrade(
             secured = None
             channel.step = Step.HANDSHAKE
             raise failed("the other end is this node itself", FailureKind.REFUSED)
-        return secured
+        return Upgraded(secured, channel.received_bytes, channel.sent_bytes)
     except trio.TooSlowError:
         raise failed(f"the peer took longer than {timeout_s:g} s", FailureKind.TIMEOUT) from None
     except ConnectError:

@@ -88,7 +88,7 @@ class UpgradedTransport:
     ) -> MuxedConnection:
         """Make a connection of a pipe."""
         started_at_s = trio.current_time()
-        secured = await upgrade(
+        upgraded = await upgrade(
             pipe,
             self.security,
             local_peer=self.local_peer,
@@ -96,13 +96,18 @@ class UpgradedTransport:
             is_outbound=is_outbound,
             timeout_s=self.params.handshake_timeout_s,
         )
+        secured = upgraded.secured
         now_s = trio.current_time()
+        self.observer.bytes_received(self.name, upgraded.received_bytes)
+        self.observer.bytes_sent(self.name, upgraded.sent_bytes)
         self.observer.handshake_finished(self.name, is_outbound, now_s - started_at_s)
         return MuxedConnection(
             transport=self.name,
             pipe=pipe,
             cipher=secured.cipher,
             early=secured.early,
+            received_bytes=upgraded.received_bytes,
+            sent_bytes=upgraded.sent_bytes,
             local_peer=self.local_peer,
             remote_peer=secured.remote_peer,
             is_outbound=is_outbound,
