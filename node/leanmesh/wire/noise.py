@@ -166,7 +166,7 @@ class NoiseHandshake:
             handshake_hash=self._state.symmetric.transcript_hash,
             sending=forth if self._is_initiator else back,
             receiving=back if self._is_initiator else forth,
-            pending=self._pending,
+            early=bytes(self._pending),
         )
 
 

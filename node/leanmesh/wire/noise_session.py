@@ -55,17 +55,20 @@ class NoiseSession:
     handshake_hash: bytes
     _sending: ChaCha20Poly1305 = attrs.field(alias="sending", repr=False)
     _receiving: ChaCha20Poly1305 = attrs.field(alias="receiving", repr=False)
-    # Ciphertext behind the handshake's last message comes in here; decrypt(b"") opens what is complete.
-    _pending: bytearray = attrs.field(alias="pending", factory=bytearray, repr=False)
+    # Bytes behind the handshake's last message; decrypt(b"") opens what is complete in them.
+    _early: bytes = attrs.field(alias="early", default=b"", repr=False)
     _sent_frames: int = attrs.field(alias="sent_frames", default=0)
     _received_frames: int = attrs.field(alias="received_frames", default=0)
-    _wanted_bytes: int = attrs.field(init=False, default=_HEADER_BYTES, repr=False)
+    # The frame that has not arrived whole: the first byte of its header, or its content so far.
+    _header: bytes = attrs.field(init=False, default=b"", repr=False)
+    _content: bytearray = attrs.field(init=False, factory=bytearray, repr=False)
+    _missing_bytes: int = attrs.field(init=False, default=0, repr=False)
     _empty_frames: int = attrs.field(init=False, default=0, repr=False)
 
     @property
     def is_inside_frame(self) -> bool:
         """Whether the connection would end in the middle of a frame if it ended now."""
-        return bool(self._pending)
+        return bool(self._early or self._header or self._missing_bytes)
 
     def encrypt(self, data: bytes | bytearray | memoryview) -> bytes:
         """Encrypt all of `data` into as few frames as it takes, ready to be sent.  No data, no frame."""
@@ -85,55 +88,53 @@ class NoiseSession:
 
     def decrypt(self, chunk: bytes) -> bytes:
         """Take the next bytes of the connection and give the content of every frame that they complete."""
-        if self._pending:
-            self._pending += chunk
-            if len(self._pending) < self._wanted_bytes:
-                return b""
-            view = memoryview(self._pending)
-            # The view keeps the old buffer; a buffer that is viewed cannot grow.
-            self._pending = bytearray()
-        else:
-            view = memoryview(chunk)
         parts: list[bytes] = []
-        opened_bytes = self._open_frames(view, parts)
-        if opened_bytes < len(view):
-            self._pending += view[opened_bytes:]
-            self._wanted_bytes = _HEADER_BYTES + _content_bytes(self._pending)
+        offset = 0
+        if self._missing_bytes:
+            # Only what completes the frame is copied; the rest is opened where it lies.
+            offset = min(self._missing_bytes, len(chunk))
+            self._content += memoryview(chunk)[:offset]
+            self._missing_bytes -= offset
+            if self._missing_bytes:
+                return b""
+            self._open(self._content, parts)
+            self._content = bytearray()
+        elif self._early or self._header:
+            chunk = self._early + self._header + chunk
+            self._early = self._header = b""
+        self._open_all(chunk, offset, parts)
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
-    def _open_frames(self, view: memoryview, parts: list[bytes]) -> int:
-        """Open the complete frames at the start of `view`; gives the number of bytes that they take."""
-        end = len(view)
-        offset = 0
+    def _open_all(self, chunk: bytes, offset: int, parts: list[bytes]) -> None:
+        """Open the complete frames from `offset` on, and keep the incomplete last one."""
+        view = memoryview(chunk)
+        end = len(chunk)
         while end - offset >= _HEADER_BYTES:
             start = offset + _HEADER_BYTES
-            stop = start + (view[offset] << 8 | view[offset + 1])
-            if stop > end:
-                break
-            if stop - start <= TAG_BYTES:
-                self._check_empty_frame(stop - start)
-            if self._received_frames >= NONCE_LIMIT:
-                raise NoncesExhausted("all nonces for receiving are used up")
-            try:
-                content = self._receiving.decrypt(_pack_nonce(self._received_frames), view[start:stop], None)
-            except InvalidTag:
-                raise NoiseError(f"frame {self._received_frames} does not decrypt") from None
-            self._received_frames += 1
-            if content:
-                self._empty_frames = 0
-                parts.append(content)
-            offset = stop
-        return offset
+            size = chunk[offset] << 8 | chunk[offset + 1]
+            if size < TAG_BYTES:
+                raise NoiseError(f"frame of {size} bytes: {TAG_BYTES} is the least")
+            offset = start + size
+            if offset > end:
+                self._content += view[start:]
+                self._missing_bytes = offset - end
+                return
+            self._open(view[start:offset], parts)
+        self._header = chunk[offset:]
 
-    def _check_empty_frame(self, ciphertext_bytes: int) -> None:
-        """Refuse a frame too short to be one, and the peer that sends empty ones in a loop."""
-        if ciphertext_bytes < TAG_BYTES:
-            raise NoiseError(f"frame of {ciphertext_bytes} bytes: {TAG_BYTES} is the least")
+    def _open(self, ciphertext: bytearray | memoryview, parts: list[bytes]) -> None:
+        """Open one frame."""
+        if self._received_frames >= NONCE_LIMIT:
+            raise NoncesExhausted("all nonces for receiving are used up")
+        try:
+            content = self._receiving.decrypt(_pack_nonce(self._received_frames), ciphertext, None)
+        except InvalidTag:
+            raise NoiseError(f"frame {self._received_frames} does not decrypt") from None
+        self._received_frames += 1
+        if content:
+            self._empty_frames = 0
+            parts.append(content)
+            return
         self._empty_frames += 1
         if self._empty_frames > EMPTY_FRAMES_LIMIT:
             raise NoiseError(f"more than {EMPTY_FRAMES_LIMIT} frames without content in a row")
-
-
-def _content_bytes(pending: bytearray) -> int:
-    """How many bytes the header at the start of `pending` promises, 0 while it is incomplete."""
-    return pending[0] << 8 | pending[1] if len(pending) >= _HEADER_BYTES else 0
