@@ -269,19 +269,21 @@ int cells_group_observe(cells *self, uint32_t group, uint32_t generation, int64_
     int error;
     if (!is_in_block(self, group, CELLS_GROUP_OVERHEAD))
         return CELLS_RANGE;
-    entered = enter(words + group, &generation, &error);
-    if (entered == 0) {
-        if (error == CELLS_BUSY)
-            atomic_fetch_add_explicit(atomic_at(&self->observations_refused), 1, memory_order_relaxed);
-        return error;
-    }
-    shape = load(words + group + 1);
+    /* Looked up before entering, so that readers find the group busy for two stores only.  A late
+     * writer may look at a successor's bounds, and then it is not let in. */
+    shape = load_acquire(words + group + 1);
     bounds = (uint32_t)(shape >> 32);
     bound_count = (uint32_t)shape;
     assert(is_in_block(self, bounds, bound_count));
     assert(is_in_block(self, group, (uint64_t)bound_count + CELLS_GROUP_OVERHEAD));
     while (bucket < bound_count && value > (int64_t)load(words + bounds + bucket))
         bucket++;
+    entered = enter(words + group, &generation, &error);
+    if (entered == 0) {
+        if (error == CELLS_BUSY)
+            atomic_fetch_add_explicit(atomic_at(&self->observations_refused), 1, memory_order_relaxed);
+        return error;
+    }
     store_release(words + group + 2 + bucket, load(words + group + 2 + bucket) + 1);
     store_release(words + group + 3 + bound_count, load(words + group + 3 + bound_count) + (uint64_t)value);
     store_release(words + group, next_sequence(entered));

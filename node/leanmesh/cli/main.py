@@ -9,6 +9,7 @@ from leanmesh.errors import LocalError, NodeError
 
 # Command name -> "module:attribute".  A command's libraries are loaded when it runs, not before.
 COMMANDS: dict[str, str] = {
+    "cells": "leanmesh.cli.cells:cells",
     "check-config": "leanmesh.cli.check_config:check_config",
     "key": "leanmesh.cli.key:key",
     "run": "leanmesh.cli.run:command",

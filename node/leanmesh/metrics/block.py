@@ -30,6 +30,9 @@ CAPACITY = 65_536
 NAMES_BYTES_PER_WORD = 128
 
 FILE_SUFFIX = ".cells"
+TEMPORARY_SUFFIX = f"{FILE_SUFFIX}.tmp"
+# A crash loop must not fill the memory that /dev/shm is.
+DEAD_BLOCKS_KEPT = 4
 
 
 class CellsUnreadable(LocalError):
@@ -76,7 +79,8 @@ class Block:
             raise LocalError(f"{name!r} cannot name a file of cells")
         path = directory / f"{name}{FILE_SUFFIX}"
         _refuse_living_writer(path)
-        descriptor, temporary = tempfile.mkstemp(prefix=f".{name}.", suffix=".tmp", dir=directory)
+        remove_old_blocks(directory)
+        descriptor, temporary = tempfile.mkstemp(prefix=f".{name}.", suffix=TEMPORARY_SUFFIX, dir=directory)
         try:
             block = cls._fill(descriptor, capacity, path=path)
             Path(temporary).rename(path)
@@ -136,7 +140,9 @@ class Block:
         """
         name = f"descriptor {source}" if isinstance(source, int) else str(source)
         try:
-            descriptor = os.dup(source) if isinstance(source, int) else os.open(source, os.O_RDONLY)
+            descriptor = (
+                os.dup(source) if isinstance(source, int) else os.open(source, os.O_RDONLY | os.O_NONBLOCK)
+            )
         except OSError as error:
             raise CellsUnreadable(f"{name} cannot be opened: {error.strerror}") from error
         try:
@@ -202,6 +208,21 @@ class Block:
                 self.path.unlink(missing_ok=True)
         os.close(self.descriptor)
         self.descriptor = None
+
+
+def remove_old_blocks(directory: Path) -> None:
+    """Remove what killed writers left in a directory, except the last DEAD_BLOCKS_KEPT: they tell why."""
+    dead: list[tuple[int, Path]] = []
+    for path in [*directory.glob(f"*{FILE_SUFFIX}"), *directory.glob(f".*{TEMPORARY_SUFFIX}")]:
+        try:
+            block = Block.open(path)
+        except CellsUnreadable:
+            # Others' files, or a block that is just being made.
+            continue
+        if not block.writer_is_alive():
+            dead.append((block.head.started_unix_ns, path))
+    for _, path in sorted(dead)[:-DEAD_BLOCKS_KEPT]:
+        path.unlink(missing_ok=True)
 
 
 def make_memfd(name: str = "leanmesh-cells") -> int:

@@ -22,7 +22,7 @@ import attrs
 from leanmesh.errors import LocalError
 from leanmesh.metrics._cells import lib
 from leanmesh.metrics.block import CAPACITY, Block, CellsUnreadable, make_memfd, runtime_directory
-from leanmesh.metrics.cells_copy import CellsCopy, take_copy
+from leanmesh.metrics.cells_copy import CellsCopy, Value, take_copy
 from leanmesh.metrics.cells_reader import CellsReader
 from leanmesh.metrics.family import OTHER, CounterSpec, FamilySpec, GaugeSpec, HistogramSpec
 from leanmesh.metrics.layout import CellsLayout, FamilyTable, Series, build_layout, group_words
@@ -40,6 +40,7 @@ __all__ = [
     "Histogram",
     "NetworkHandle",
     "NetworkSlots",
+    "Value",
     "make_memfd",
     "runtime_directory",
 ]

@@ -32,6 +32,31 @@ class CellsReader:
         """The random number of this life of the block: another one is another life."""
         return self.block.head.incarnation
 
+    @property
+    def pid(self) -> int:
+        """The process that writes the block, or wrote it."""
+        return self.block.head.pid
+
+    @property
+    def started_unix_ns(self) -> int:
+        """When the block was made."""
+        return self.block.head.started_unix_ns
+
+    @property
+    def heartbeat_age_s(self) -> float:
+        """Seconds since the writer's loop last went round, by this machine's monotonic clock."""
+        return self.block.heartbeat_age_s()
+
+    @property
+    def writer_is_alive(self) -> bool:
+        """Whether the very process that made the block still runs."""
+        return self.block.writer_is_alive()
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the writer closed the block itself."""
+        return bool(self.block.head.ended)
+
     def copy(self, *, is_writer_dead: bool = False) -> CellsCopy:
         """Copy everything as of now.  Never waits for the writer.
 

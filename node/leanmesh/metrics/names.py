@@ -29,6 +29,7 @@ KINDS: dict[str, type[FamilySpec]] = {
     "histogram": HistogramSpec,
 }
 GENERATIONS = 1 << 32
+SERIALS = 1 << 63
 # What stays free for the records of ends: each is far shorter than the beginning it ends.
 RESERVE_SHARE = 8
 # Writing anew costs as much as what lives; it must win back at least this share of the area.
@@ -157,7 +158,7 @@ class NameReader:
             records = json.loads(b"[" + data.rstrip(b"\n").replace(b"\n", b",") + b"]")
             for record in records:
                 self._take_record(record)
-        except (ValueError, TypeError, KeyError, RecursionError) as error:
+        except (ValueError, TypeError, KeyError, ArithmeticError, RecursionError) as error:
             raise CellsUnreadable(f"the names are broken: {error}") from error
 
     def _take_record(self, record: list[Any]) -> None:
@@ -167,8 +168,8 @@ class NameReader:
             case [int(serial), int(number), int(index), label_values]:
                 family = self.families[number]
                 series = Series(serial, index, record_bytes=0)
-                self._check_place(family.spec, index)
                 values = _texts(label_values)
+                self._check(family.spec, series, values)
                 family.add(values, series)
                 self._living[serial] = (family, values)
             case [int(serial)]:
@@ -177,16 +178,21 @@ class NameReader:
             case _:
                 raise ValueError(f"{record!r} is no record")
 
-    def _check_place(self, spec: FamilySpec, index: int) -> None:
+    def _check(self, spec: FamilySpec, series: Series, label_values: tuple[str, ...]) -> None:
         words = group_words(spec) if isinstance(spec, HistogramSpec) else 1
-        if not 0 <= index <= self.block.capacity - words:
-            raise ValueError(f"{spec.name} has index {index} of {self.block.capacity}")
+        if not 0 <= series.index <= self.block.capacity - words:
+            raise ValueError(f"{spec.name} has index {series.index} of {self.block.capacity}")
+        if not 0 < series.serial < SERIALS or series.serial in self._living:
+            raise ValueError(f"{series.serial} cannot be the next serial")
+        if len(label_values) != len(spec.labels):
+            raise ValueError(f"{spec.name} has labels {spec.labels}, not {label_values}")
 
 
 def _spec(
     kind: str, name: str, text: str, labels: object, resolution: float, bounds: list[float]
 ) -> FamilySpec:
     arguments: dict[str, Any] = {"labels": _texts(labels), "resolution": float(resolution)}
+    _texts([name, text])
     if kind == "histogram":
         arguments["bounds"] = tuple(float(bound) for bound in bounds)
     return KINDS[kind](name, text, **arguments)
