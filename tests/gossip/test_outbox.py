@@ -91,8 +91,12 @@ def test_a_full_outbox_turns_copies_away_by_count():
 
 
 def test_a_full_outbox_turns_copies_away_by_bytes():
-    box = outbox()
-    assert [put(box, b"a" * 600), put(box, b"b" * 600), put(box, b"c" * 100)] == [None, Drop.FULL, None]
+    first, second = plain_message("t", b"a" * 400).field, plain_message("t", b"b" * 400).field
+    box = outbox(limits=attrs.evolve(LIMITS, size_bytes=len(first) + len(second)))
+
+    assert box.put(b"first", first, 0.0) is None
+    assert box.put(b"one byte too many", second + b"x", 0.0) is Drop.FULL
+    assert box.put(b"second", second, 0.0) is None
 
 
 def test_an_empty_outbox_takes_a_message_of_any_size():
@@ -320,6 +324,11 @@ def test_a_peer_is_slow_when_it_loses_many_copies_in_a_row():
     for number in range(7):
         put(box, b"%d" % number, 0.0)
     assert box.slow_reason(1.0) == "3 copies turned away in 1.0 s"
+
+    box.drain(EVERYTHING)
+    for number in range(5):
+        put(box, b"%d" % number, 2.0)
+    assert box.slow_reason(3.0) is None
 
 
 def test_a_drain_that_leaves_most_behind_does_not_end_a_slow_spell():

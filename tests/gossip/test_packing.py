@@ -176,3 +176,19 @@ def test_a_prune_recommends_as_many_peers_as_fit():
 
     (prune,) = joined([wire.decode(body, LIMITS)]).control.prune
     assert (prune.backoff_s, len(prune.peers)) == (60, 3)
+
+
+@pytest.mark.parametrize("id_bytes", [1, 8, 20, 46, 127, 128, 200, 256])
+@pytest.mark.parametrize("topic", ["t", "t" * 1_000])
+def test_long_lists_of_ids_are_split_by_size(topic: str, id_bytes: int):
+    message_ids = [b"%0*d" % (id_bytes, number) for number in range(min(5_000, 10**id_bytes))]
+    pending = PendingControl(ihave={topic: message_ids}, iwant=dict.fromkeys(message_ids))
+    dialect = Dialect(ids_per_entry=5_000, ids_per_idontwant=5_000)
+
+    bodies = pack(pending, dialect)
+
+    control = joined([wire.decode(body, LIMITS) for body in bodies]).control
+    assert (control.ihave, control.iwant) == ([IHave(topic, message_ids)], message_ids)
+    assert max(len(body) for body in bodies) <= dialect.control_bytes
+    # As few as can be, give or take one per kind.
+    assert len(bodies) <= sum(len(body) for body in bodies) // (dialect.control_bytes - 1_300) + 2

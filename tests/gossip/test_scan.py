@@ -34,6 +34,17 @@ def test_an_error_says_which_limit_and_what_was_found():
     assert str(refused.value) == "RPC refused (topic_bytes): 2000 bytes in SubOpts"
 
 
+@pytest.mark.parametrize(
+    "control",
+    [b"\x1a\x05\x0a\x01t", b"\x12\x02\x0a\x05", b"\x0a\x04\x0a\x00\x12\x05", b"\x0a\x02\x20\x80"],
+    ids=["entry", "id of IWANT", "id of IHAVE", "number"],
+)
+def test_nothing_reaches_beyond_what_it_lies_in(control: bytes):
+    with pytest.raises(RpcRefused) as refused:
+        scan(entries.control([control]) + entries.message(b"t", b"data"), LIMITS)
+    assert refused.value.reason == "malformed"
+
+
 @pytest.mark.parametrize("value", [0, -1, float("nan"), float("inf")])
 def test_a_limit_that_nothing_passes_is_refused(value: float):
     with pytest.raises(BadWireLimit, match=f"publishes is {value}"):

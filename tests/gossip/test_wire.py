@@ -237,6 +237,11 @@ MALFORMED = {
     "a length of eleven bytes": b"\x12" + b"\x80" * 10 + b"\x01",
     "a length beyond 64 bits": b"\x12" + b"\xff" * 9 + b"\x7f",
     "a publish longer than the frame": b"\x12\x05abc",
+    "a publish one byte longer than the frame": b"\x12\x05\x12\x00\x22\x00",
+    "a topic one byte longer than its message": entries.delimited(
+        0x12, b"\x12\x01d\x22\x82\x01" + b"t" * 129
+    ),
+    "a number beyond 64 bits that nobody asked for": b"\xa0\x06" + b"\xff" * 9 + b"\x7f",
     "a message that ends inside a field": entries.delimited(0x12, b"\x12\x05abc"),
     "a message whose data runs into the next": entries.delimited(0x12, b"\x12\x03ab") + b"\x22\x01t",
     "a control entry longer than the control part": b"\x1a\x03\x1a\x05\x0a\x01t",

@@ -287,6 +287,10 @@ class Outbox:
         """Copies of one priority that wait now."""
         return len(self._lanes[priority].waiting)
 
+    def queued_bytes(self, priority: Priority) -> int:
+        """Their bytes; looks at each of them."""
+        return sum(len(field) for field, _ in self._lanes[priority].waiting.values())
+
     def _wish(self, topic: str, wish: Prune | None) -> None:
         if not self.dialect.supports_control:
             return

@@ -213,12 +213,8 @@ def _field(
     if wire_type == LENGTH_DELIMITED:
         length, position = _varint(frame, position)
         stop = position + length
-        if (
-            known is not None
-            and known.size_limit is not None
-            and length > getattr(budget.limits, known.size_limit)
-        ):
-            raise RpcRefused(known.size_limit, f"{length} bytes in {shape.name}")
+        if known is not None and known.size_limit is not None:
+            budget.check_size(known.size_limit, length, shape.name)
     elif wire_type == VARINT:
         stop = _varint(frame, position)[1]
     elif wire_type == FIXED64:
