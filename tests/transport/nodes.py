@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import attrs
 import trio
-from leanmesh.identity.keys import PrivateKey
+from leanmesh.identity.keys import KeyKind, PrivateKey
 from leanmesh.identity.peer_id import PeerId
 from leanmesh.transport.assembly import memory_switch, tcp_switch
 from leanmesh.transport.memory import MemoryNetwork
@@ -51,7 +51,7 @@ def params(*, yamux: dict | None = None, connection: dict | None = None, **limit
 
 def peer_ids(count: int) -> list[PeerId]:
     """Peer ids in rising order, from fixed keys."""
-    keys = (PrivateKey.of_kind(1, bytes([number]) * 32) for number in range(1, count + 1))
+    keys = (PrivateKey.of_kind(KeyKind.ED25519, bytes([number]) * 32) for number in range(1, count + 1))
     return sorted(key.peer_id for key in keys)
 
 

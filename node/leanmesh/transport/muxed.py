@@ -146,8 +146,6 @@ class MuxedConnection:
                 nursery.cancel_scope.deadline = trio.current_time() + self.params.close_timeout_s
         finally:
             self._nursery = None
-            self._session.go_away(GoAwayCode.NORMAL)
-            self.flush()
             self._end(CloseReason.LOCAL_CLOSE, "its owner stopped")
 
     async def wait_closed(self) -> None:
@@ -165,7 +163,7 @@ class MuxedConnection:
             self.abort(CloseReason.LOCAL_CLOSE, detail)
 
     def abort(self, reason: CloseReason, detail: str) -> None:
-        """End it at once."""
+        """End it at once, with a go-away as far as the network takes it now."""
         self._end(reason, detail)
         if self._nursery is not None:
             self._nursery.cancel_scope.cancel()
@@ -180,11 +178,9 @@ class MuxedConnection:
         if self._outlet.is_blocked and now_s - self._outlet.sent_at_s > params.write_timeout_s:
             self.abort(CloseReason.TIMEOUT, f"the peer took no data for {params.write_timeout_s:g} s")
         elif now_s - self._used_at_s > params.idle_timeout_s:
-            self._close_now(
-                GoAwayCode.NORMAL, CloseReason.LOCAL_CLOSE, f"no stream for {params.idle_timeout_s:g} s"
-            )
+            self.abort(CloseReason.LOCAL_CLOSE, f"no stream for {params.idle_timeout_s:g} s")
         elif session.go_away_received is not None and not self._streams:
-            self._close_now(GoAwayCode.NORMAL, CloseReason.REMOTE_CLOSE, "the peer said go-away")
+            self.abort(CloseReason.REMOTE_CLOSE, "the peer said go-away")
         elif asked_at_s is None and now_s - self._received_at_s > params.keepalive_interval_s:
             session.ping(now_s)
             self.flush()
@@ -206,18 +202,17 @@ class MuxedConnection:
             ):
                 stream.reset()
 
-    def _close_now(self, code: GoAwayCode, reason: CloseReason, detail: str) -> None:
-        """Say go-away as far as the network takes it at once, and end."""
-        self._session.go_away(code)
-        self._outlet.is_held = False
-        self.flush()
-        self.abort(reason, detail)
-
     def _end(self, reason: CloseReason, detail: str) -> None:
         if self.close_reason is not None:
             return
         self.close_reason = reason
         self.close_detail = detail
+        if reason is not CloseReason.TIMEOUT:
+            self._session.go_away(
+                GoAwayCode.PROTOCOL_ERROR if reason is CloseReason.ERROR else GoAwayCode.NORMAL
+            )
+            self._outlet.is_held = False
+            self._outlet.flush()
         self._outlet.close()
         self.pipe.close(is_abrupt=reason is CloseReason.TIMEOUT)
         streams = self.streams
@@ -251,7 +246,7 @@ class MuxedConnection:
         except OSError as error:
             self._end(CloseReason.REMOTE_CLOSE, f"the connection broke: {error.strerror or error}")
         except RemoteError as error:
-            self._close_now(GoAwayCode.PROTOCOL_ERROR, CloseReason.ERROR, str(error))
+            self.abort(CloseReason.ERROR, str(error))
         finally:
             self._outlet.is_held = False
         self.flush()
@@ -426,7 +421,7 @@ class MuxedConnection:
             # These end the stream alone: a refused dialer goes away in the middle of a negotiation.
             pass
         except RemoteError as error:
-            self._close_now(GoAwayCode.PROTOCOL_ERROR, CloseReason.ERROR, f"{stream.protocol}: {error}")
+            self.abort(CloseReason.ERROR, f"{stream.protocol}: {error}")
         finally:
             if not is_served:
                 stream.reset()

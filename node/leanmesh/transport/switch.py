@@ -142,19 +142,21 @@ class Switch:
                 incoming = await listener.accept()
             except trio.ClosedResourceError:
                 return
-            limit = self.limits.limit_for_inbound(ip_of(incoming.remote_address))
+            ip = ip_of(incoming.remote_address)
+            limit = self.limits.limit_for_inbound(ip)
             if limit is not None:
                 self.observer.refused(transport.name, limit)
                 incoming.refuse()
             else:
+                # Counted before the task exists: the next one that knocks has to be told.
+                self.limits.opened(ip)
+                self.limits.handshakes += 1
                 self._live_nursery().start_soon(self._accept, transport, incoming)
 
     async def _accept(self, transport: Transport, incoming: Incoming) -> None:
         ip = ip_of(incoming.remote_address)
         started_at_s = trio.current_time()
-        self.limits.opened(ip)
         try:
-            self.limits.handshakes += 1
             try:
                 connection = await incoming.establish()
             finally:
