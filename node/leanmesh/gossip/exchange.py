@@ -112,9 +112,17 @@ class Exchange:
             self.state.observer.turned_away(Table.HISTORY, self.history.evicted - evicted, now_s)
 
     def tell_unwanted(
-        self, topic: Topic, source: PeerState, message_id: bytes, asked: Sequence[PeerId], now_s: float
+        self,
+        topic: Topic,
+        source: PeerState | None,
+        message_id: bytes,
+        asked: Sequence[PeerId],
+        now_s: float,
     ) -> None:
-        """Tell the mesh, and whom we asked for it, that a large message is here already."""
+        """Tell the mesh, and whom we asked for it, that a large message is here already.
+
+        `source` is whom it came from: None when we made it, which unsigned messages do not show.
+        """
         told: list[PeerId] = []
         for peer in topic.mesh.values():
             if peer is not source:

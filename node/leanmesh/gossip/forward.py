@@ -66,6 +66,8 @@ class Forward:
         """Queue a message of our own."""
         observer = self.state.observer
         self.exchange.keep(message_id, message, now_s)
+        if len(message.data) >= self.state.params.idontwant_threshold_bytes:
+            self.exchange.tell_unwanted(topic, None, message_id, (), now_s)
         peers = self._recipients(topic, now_s)
         queued: list[PeerId] = []
         dropped: dict[str, int] = {}

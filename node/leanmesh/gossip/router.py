@@ -205,14 +205,16 @@ class Router:
     def _handle(self, peer: PeerState, rpc: Rpc, now_s: float) -> None:
         if rpc.subscriptions:
             self._membership.on_subscriptions(peer, rpc.subscriptions, now_s)
+        control = rpc.control
+        if control is not None and control.idontwant:
+            # First: it may save copies of what comes with it.
+            self._exchange.on_idontwant(peer, control.idontwant, now_s)
         for message in rpc.publish:
             self._intake.on_message(peer, message, now_s)
-        if rpc.control is not None:
-            self._on_control(peer, rpc.control, now_s)
+        if control is not None:
+            self._on_control(peer, control, now_s)
 
     def _on_control(self, peer: PeerState, control: Control, now_s: float) -> None:
-        if control.idontwant:
-            self._exchange.on_idontwant(peer, control.idontwant, now_s)
         if control.ihave:
             self._exchange.on_ihave(peer, control.ihave, now_s)
         if control.iwant:
@@ -292,6 +294,11 @@ class Router:
         if self.next_event_at_s <= now_s:
             # After a pause there is one heartbeat, not as many as were missed.
             self.next_event_at_s = now_s + self.params.heartbeat_interval_s
+
+    def close(self, now_s: float) -> None:
+        """The network ends, without a word to anyone: nobody waits for verdicts any more."""
+        for topic in self.view.subscriptions:
+            self._intake.on_left(topic, now_s)
 
     def _make_message(self, topic: str, data: bytes) -> Message:
         if self._signer is None:

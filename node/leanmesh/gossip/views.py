@@ -67,6 +67,10 @@ class View:
         """How many distinct peers are in any mesh."""
         return self._state.mesh_peer_count
 
+    def count_mesh_peers(self) -> int:
+        """The same, counted anew from the meshes."""
+        return len({peer for topic in self._state.topics.values() for peer in topic.mesh})
+
     @property
     def history_messages(self) -> int:
         """Messages that can be asked for."""

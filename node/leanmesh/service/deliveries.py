@@ -20,7 +20,7 @@ class Deliveries:
     """A subscription to this topic has begun."""
     on_released: Callable[[str], None]
     """A subscription to this topic has ended."""
-    books: DeliveryBooks = attrs.field(factory=DeliveryBooks)
+    books: DeliveryBooks
     _by_topic: dict[str, list[Subscription]] = attrs.field(factory=dict[str, list[Subscription]], init=False)
     _full: dict[Subscription, None] = attrs.field(factory=dict[Subscription, None], init=False)
     _room: trio.lowlevel.ParkingLot = attrs.field(factory=trio.lowlevel.ParkingLot, init=False)

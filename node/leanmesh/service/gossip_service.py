@@ -8,6 +8,7 @@ messages and peers the turn had.  That is what makes writes coalesce.
 
 import logging
 from collections.abc import Callable
+from typing import Protocol
 
 import attrs
 import trio
@@ -28,9 +29,32 @@ from leanmesh.wire.frames import FrameSplitter
 
 LOGGER = logging.getLogger(__name__)
 
+# How long a mesh change that was not reported can stay unseen.
+MESH_TICK_S = 1.0
+
 # Between a gossip stream that a peer ended and the next one on the same connection.
 RELINK_FIRST_S = 1.0
 RELINK_LIMIT_S = 60.0
+
+
+class ServiceMetrics(Protocol):
+    """What the service reports besides what the core's observer sees."""
+
+    def store(self, count: int) -> None:
+        """So many distinct peers are in any mesh."""
+        ...
+
+    def heartbeat_done(self, duration_s: float, lateness_s: float) -> None:
+        """A heartbeat took so long and began so late."""
+        ...
+
+    def rpcs_sent(self, rpcs: int, size_bytes: int) -> None:
+        """So many RPCs, of so many bytes, were taken out of an outbox."""
+        ...
+
+    def outbox_closed(self, outbox: Outbox) -> None:
+        """A peer is gone, and with it this outbox."""
+        ...
 
 
 @attrs.define(eq=False)
@@ -52,9 +76,7 @@ class GossipService:
     deliveries: Deliveries
     validators: Validators
     frame_limit_bytes: int
-    on_mesh_change: Callable[[int], None]
-    on_heartbeat: Callable[[float, float], None]
-    """Called after each heartbeat with its duration and its lateness, in seconds."""
+    metrics: "ServiceMetrics"
     links: dict[PeerId, Link] = attrs.field(factory=dict[PeerId, Link], init=False)
     empty_frames: int = attrs.field(default=0, init=False)
     _connections: dict[PeerId, list[Connection]] = attrs.field(
@@ -75,6 +97,7 @@ class GossipService:
             self._nursery = nursery
             nursery.start_soon(self._beat)
             nursery.start_soon(self._flush_forever)
+            nursery.start_soon(self._watch_mesh)
             task_status.started()
 
     async def _beat(self) -> None:
@@ -87,7 +110,14 @@ class GossipService:
             self._awaited.on_heartbeat()
             self._cut_stalled(began_s)
             self._after_pass()
-            self.on_heartbeat(trio.current_time() - began_s, began_s - due_s)
+            self.metrics.heartbeat_done(trio.current_time() - began_s, began_s - due_s)
+
+    async def _watch_mesh(self) -> None:
+        """Catch a mesh change that no pass reported, so that the gauge is never wrong for long."""
+        while True:
+            await trio.sleep(MESH_TICK_S)
+            if self.router.take_mesh_change():
+                self.metrics.store(self.router.view.count_mesh_peers())
 
     def _cut_stalled(self, now_s: float) -> None:
         """One sweep instead of one timeout per read."""
@@ -154,7 +184,9 @@ class GossipService:
             return True
         now_s = trio.current_time()
         self.router.add_peer(peer, stream.protocol, agent, is_outbound=connection.is_outbound, now_s=now_s)
-        self.links[peer] = link = Link(peer, stream, self.router.outbox(peer), self._on_written)
+        self.links[peer] = link = Link(
+            peer, stream, self.router.outbox(peer), self.metrics.rpcs_sent, self._on_written
+        )
         self._changes.unpark_all()
         self._after_pass()
         try:
@@ -163,6 +195,7 @@ class GossipService:
             stream.reset()
             del self.links[peer]
             self.router.remove_peer(peer, trio.current_time())
+            self.metrics.outbox_closed(link.outbox)
             self._awaited.on_gone(peer)
             self._changes.unpark_all()
             self._after_pass()
@@ -235,7 +268,7 @@ class GossipService:
         for peer, reason in router.take_cuts():
             self._abort(peer, CloseReason.ERROR, f"cut: {reason}")
         if router.take_mesh_change():
-            self.on_mesh_change(router.view.mesh_peer_count)
+            self.metrics.store(router.view.mesh_peer_count)
         if self._passes:
             self._passes.unpark_all()
         self._flusher.unpark()

@@ -34,7 +34,10 @@ class Link:
     peer: PeerId
     stream: Stream
     outbox: Outbox
+    _on_sent: Callable[[int, int], None]
+    """RPCs and bytes that were taken out of the outbox."""
     _on_written: Callable[[PeerId, Outbox], None]
+    """The stream has taken all of that."""
     is_blocked: bool = attrs.field(default=False, init=False)
     _rest: memoryview = attrs.field(factory=lambda: memoryview(b""), init=False)
     _writer: trio.lowlevel.ParkingLot = attrs.field(factory=trio.lowlevel.ParkingLot, init=False)
@@ -51,7 +54,7 @@ class Link:
         outbox = self.outbox
         room = self.stream.send_room_bytes
         while room > 0 and not outbox.is_empty:
-            data = b"".join(outbox.drain(min(room, BATCH_BYTES)))
+            data = self._drain(min(room, BATCH_BYTES))
             taken = self.stream.send_nowait(data)
             if taken < len(data):
                 self._rest = memoryview(data)[taken:]
@@ -61,6 +64,12 @@ class Link:
             room -= taken
         if not outbox.is_empty:
             self._block()
+
+    def _drain(self, limit_bytes: int) -> bytes:
+        rpcs = self.outbox.drain(limit_bytes)
+        data = b"".join(rpcs)
+        self._on_sent(len(rpcs), len(data))
+        return data
 
     def _block(self) -> None:
         self.is_blocked = True
@@ -85,7 +94,7 @@ class Link:
                 await self._writer.park()
             while self._rest or not self.outbox.is_empty:
                 if not self._rest:
-                    self._rest = memoryview(b"".join(self.outbox.drain(BATCH_BYTES)))
+                    self._rest = memoryview(self._drain(BATCH_BYTES))
                 await self.stream.send_all(self._rest)
                 self._rest = memoryview(b"")
                 self._on_written(self.peer, self.outbox)

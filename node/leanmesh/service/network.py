@@ -27,13 +27,14 @@ from leanmesh.identity.keys import PrivateKey
 from leanmesh.service.addresses import usable_addresses
 from leanmesh.service.blame import blame
 from leanmesh.service.deliveries import Deliveries
-from leanmesh.service.gossip_service import GossipService
+from leanmesh.service.gossip_service import GossipService, ServiceMetrics
 from leanmesh.service.identify_service import IdentifyService
 from leanmesh.service.network_observer import NetworkObserver
 from leanmesh.service.params import NetworkParams, ServiceParams
 from leanmesh.service.ping_service import PingService
 from leanmesh.service.redial import redial_forever
 from leanmesh.service.requests import Responder
+from leanmesh.service.subscriptions import DeliveryBooks
 from leanmesh.service.validators import Validator, Validators
 from leanmesh.transport.interface import Connection, Stream, StreamHandler
 from leanmesh.transport.observer import TransportObserver
@@ -52,15 +53,26 @@ FRAME_OVERHEAD_BYTES = 64 * 1024
 MakeSwitch = Callable[[PrivateKey, TransportObserver], Switch]
 
 
-class Slot(Protocol):
-    """Where the number of mesh peers is shown; metrics.slots is the real one."""
+class Metrics(ServiceMetrics, Protocol):
+    """What a network reports of itself; network_metrics has the real one."""
 
-    def start(self) -> None:
-        """The network runs, with no peers."""
+    @property
+    def gossip(self) -> Observer:
+        """Observes the core."""
         ...
 
-    def store(self, count: int) -> None:
-        """So many distinct peers are in its meshes."""
+    @property
+    def transport(self) -> TransportObserver:
+        """Observes the connections."""
+        ...
+
+    @property
+    def delivery(self) -> DeliveryBooks:
+        """The books of the subscriptions."""
+        ...
+
+    def start(self) -> None:
+        """The network runs, with no peers.  LocalError when its slot is taken."""
         ...
 
     def stop(self) -> None:
@@ -89,11 +101,8 @@ class Network:
     key: PrivateKey
     make_switch: MakeSwitch
     generator: "Random"
-    observer: Observer
-    transport_observer: TransportObserver
-    slot: Slot
+    metrics: Metrics
     contained: ContainedErrors
-    on_heartbeat: Callable[[float, float], None]
     deliveries: Deliveries = attrs.field(init=False)
     validators: Validators = attrs.field(init=False)
     topics: dict[str, int] = attrs.field(factory=dict[str, int], init=False)
@@ -105,7 +114,7 @@ class Network:
     _stopped: trio.Event = attrs.field(factory=trio.Event, init=False)
 
     def __attrs_post_init__(self) -> None:
-        self.deliveries = Deliveries(self.service_params, self._take, self._release)
+        self.deliveries = Deliveries(self.service_params, self._take, self._release, self.metrics.delivery)
         self.validators = Validators(
             self.service_params,
             self.contained,
@@ -137,7 +146,7 @@ class Network:
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Take part in the network until `stop`.  Started once it listens and has joined its topics."""
-        self.slot.start()
+        self.metrics.start()
         try:
             async with trio.open_nursery() as nursery:
                 self.life = life = self._build(nursery)
@@ -161,8 +170,10 @@ class Network:
                 await self._part(life)
                 nursery.cancel_scope.cancel()
         finally:
+            if self.life is not None:
+                self.life.gossip.router.close(trio.current_time())
             self.life = None
-            self.slot.stop()
+            self.metrics.stop()
             if self._stop.is_set():
                 self._stopped.set()
 
@@ -180,7 +191,7 @@ class Network:
             await life.switch.aclose()
 
     def _build(self, nursery: trio.Nursery) -> Life:
-        observer = NetworkObserver(self.transport_observer, self._on_opened, self._on_closed)
+        observer = NetworkObserver(self.metrics.transport, self._on_opened, self._on_closed)
         switch = self.make_switch(self.key, observer)
         is_signed = self.params.signing == "strict"
         started_ns = time.time_ns()
@@ -190,7 +201,7 @@ class Network:
             self.generator,
             now_s=trio.current_time(),
             deliver=self.deliveries.deliver,
-            observer=self.observer,
+            observer=self.metrics.gossip,
             policy=SignaturePolicy.STRICT_SIGN if is_signed else SignaturePolicy.STRICT_NO_SIGN,
             signer=Signer(self.key) if is_signed else None,
             first_seqno=started_ns,
@@ -202,8 +213,7 @@ class Network:
             self.deliveries,
             self.validators,
             frame_limit_bytes=self.gossip_params.message_limit_bytes + FRAME_OVERHEAD_BYTES,
-            on_mesh_change=self.slot.store,
-            on_heartbeat=self.on_heartbeat,
+            metrics=self.metrics,
         )
         life = Life(
             switch,
