@@ -1,9 +1,13 @@
+/* Fills pages with numbers.  See page.h for the contract. */
+
 #include <assert.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
 
 #include "page.h"
+
+_Static_assert(sizeof(page_line) == 12, "metrics/templates.py packs lines of this size");
 
 static const char DIGIT_PAIRS[] =
     "00010203040506070809101112131415161718192021222324252627282930313233343536373839404142434445464748495051"
@@ -13,8 +17,7 @@ static const char DIGIT_PAIRS[] =
 enum { MAX_LEADING_ZEROS = 4 };
 
 /* Writes the digits of `value` so that they end before `end`; answers where they begin. */
-static char *write_digits(char *end, uint64_t value)
-{
+static char *write_digits(char *end, uint64_t value) {
     while (value >= 100) {
         unsigned pair = (unsigned)(value % 100) * 2;
         value /= 100;
@@ -31,8 +34,7 @@ static char *write_digits(char *end, uint64_t value)
 }
 
 /* Writes one number and a newline at `out`, at most PAGE_MAX_NUMBER_BYTES; answers what follows it. */
-static char *write_number(char *out, uint64_t value, size_t decimals, int is_signed)
-{
+static char *write_number(char *out, uint64_t value, size_t decimals, int is_signed) {
     char digits[PAGE_MAX_NUMBER_BYTES];
     char *const end = digits + sizeof digits;
 
@@ -75,8 +77,7 @@ static char *write_number(char *out, uint64_t value, size_t decimals, int is_sig
 
 int64_t page_render(const char *prefixes, uint64_t prefixes_bytes, const page_line *lines, uint32_t line_count,
                     const uint64_t *values, uint64_t value_count, const uint32_t *cut_lines, uint64_t *cut_bytes,
-                    uint32_t cut_count, char *out, uint64_t out_bytes)
-{
+                    uint32_t cut_count, char *out, uint64_t out_bytes) {
     const char *const start = out;
     const char *const stop = out + out_bytes;
     uint64_t prefix_begin = 0;
