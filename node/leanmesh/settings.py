@@ -22,7 +22,8 @@ import cattrs.errors
 from leanmesh.errors import LocalError
 from leanmesh.gossip.params import GossipParams
 from leanmesh.metrics.params import MetricsParams
-from leanmesh.service.params import ServiceParams
+from leanmesh.service.params import NetworkParams, ServiceParams
+from leanmesh.transport.params import TransportParams
 from leanmesh.web.params import WebParams
 
 ENVIRONMENT_PREFIX = "LEANMESH_"
@@ -32,12 +33,22 @@ SECRET_WORDS = ("secret", "password", "token", "private_key")
 
 @attrs.frozen(kw_only=True)
 class Settings:
-    """One frozen object per layer.  The TOML file has a table for each."""
+    """One frozen object per layer.  The TOML file has a table for each, and [[network]] for each network.
 
+    The numbers of `gossip` and `transport` hold for every network.
+    """
+
+    network: tuple[NetworkParams, ...] = (NetworkParams(),)
     gossip: GossipParams = attrs.field(factory=GossipParams)
+    transport: TransportParams = attrs.field(factory=TransportParams)
     metrics: MetricsParams = attrs.field(factory=MetricsParams)
     service: ServiceParams = attrs.field(factory=ServiceParams)
     web: WebParams = attrs.field(factory=WebParams)
+
+    def __attrs_post_init__(self) -> None:
+        ids = [network.network_id for network in self.network]
+        if len(set(ids)) < len(ids):
+            raise LocalError(f"each network needs a network_id of its own; these are {ids}")
 
 
 @attrs.frozen
@@ -122,6 +133,8 @@ def _collect(
         field = fields.get(name)
         if field is None:
             problems.append(f"{origin}: {key}: {_unknown(name, fields, prefix)}")
+        elif (item := _item_class(field.type)) is not None:
+            _collect_items(item, value, origin, key, given, problems)
         elif not attrs.has(field.type or object):
             given[key] = Given(value, origin)
         elif isinstance(value, dict):
@@ -129,6 +142,26 @@ def _collect(
             _collect(cast(type, field.type), nested, origin, f"{key}.", given, problems)
         else:
             problems.append(f"{origin}: {key} = {_shown(key, value)}: must be a table, [{key}]")
+
+
+def _collect_items(
+    cls: type, tables: object, origin: str, key: str, given: dict[str, Given], problems: list[str]
+) -> None:
+    """Flatten an array of tables: the second [[network]] is network.1."""
+    items = cast("list[object]", tables) if isinstance(tables, list) else []
+    if not items or not all(isinstance(item, dict) for item in items):
+        problems.append(f"{origin}: {key}: must be one or more tables, each headed [[{key}]]")
+        return
+    for index, item in enumerate(items):
+        # The table itself is given, or one without keys would not count.
+        given[f"{key}.{index}"] = Given(item, origin)
+        _collect(cls, cast("dict[str, Any]", item), origin, f"{key}.{index}.", given, problems)
+
+
+def _item_class(kind: Any) -> type | None:
+    """The class of an array's tables, None for every other type of field."""
+    arguments = get_args(kind)
+    return arguments[0] if get_origin(kind) is tuple and attrs.has(arguments[0]) else None
 
 
 def _collect_environment(
@@ -149,6 +182,10 @@ def _collect_environment(
         cls: Any = Settings
         prefix = ""
         for part in [*parents, name]:
+            if (item := _item_class(cls)) is not None and part.isdigit():
+                cls = item
+                prefix += f"{part}."
+                continue
             fields = _fields(cls) if attrs.has(cls) else {}
             if part not in fields:
                 problems.append(f"environment: {variable}: {_unknown(part, fields, prefix)}")
@@ -172,7 +209,14 @@ def _build(cls: type, prefix: str, given: Mapping[str, Given], problems: list[st
     problems_before = len(problems)
     for name, field in _fields(cls).items():
         key = prefix + name
-        if attrs.has(field.type or object):
+        if (item := _item_class(field.type)) is not None:
+            indexes = {
+                int(other[len(key) + 1 :].partition(".")[0]) for other in given if other.startswith(f"{key}.")
+            }
+            items = [_build(item, f"{key}.{index}.", given, problems) for index in sorted(indexes)]
+            if items and None not in items:
+                nested[name] = tuple(items)
+        elif attrs.has(field.type or object):
             nested[name] = _build(cast(type, field.type), f"{key}.", given, problems)
         elif key in given:
             try:
@@ -252,15 +296,19 @@ def _toml_value(value: object) -> str:
 
 def _toml_lines(layer: Any, prefix: str, origins: Mapping[str, str]) -> Iterator[str]:
     tables: list[tuple[str, object]] = []
-    for name in _fields(cast("type[Any]", type(layer))):
+    for name, field in _fields(cast("type[Any]", type(layer))).items():
+        kind: Any = field.type
         key, value = prefix + name, getattr(layer, name)
         if attrs.has(value.__class__):
             tables.append((key, value))
+        elif _item_class(kind) is not None:
+            tables += [(f"{key}.{index}", item) for index, item in enumerate(value)]
         else:
             shown = f"{name} = {_shown(key, value)}" if value is not None else f"# {name} is not set"
             yield f"{shown}  # {origins.get(key, DEFAULT)}"
     for key, table in tables:
-        yield f"[{key}]"
+        name, _, index = key.rpartition(".")
+        yield f"[[{name}]]" if index.isdigit() else f"[{key}]"
         yield from _toml_lines(table, f"{key}.", origins)
 
 
