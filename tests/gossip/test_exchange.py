@@ -261,6 +261,15 @@ def test_idontwant_stands_before_the_message_in_what_is_written():
     assert first.index(id_of(LARGE)) < len(first) - len(LARGE)
 
 
+def test_idontwant_goes_ahead_of_a_large_message_of_ours():
+    """Unsigned messages do not show their author: without it the mesh would send them back."""
+    bench = OneRouter()
+    member, outsider = bench.member(), bench.outsider()
+    bench.router.publish(TOPIC, LARGE, bench.now_s)
+    assert bench.sent(member).control.idontwant == [id_of(LARGE)]
+    assert bench.sent(outsider).control.idontwant == []
+
+
 def test_small_messages_and_duplicates_cause_no_idontwant():
     bench = OneRouter()
     source, other = bench.member(), bench.member()

@@ -45,6 +45,8 @@ class Node:
     number: int
     peer: PeerId
     protocol: str
+    seed: int
+    started_s: float
     router: Router
     face: Recorder | Router
     deliveries: list[Delivery]
@@ -79,29 +81,32 @@ class Network:
         self,
         params: GossipParams | None = None,
         *,
+        peer: PeerId | None = None,
         protocol: str = NEWEST,
         observer: Observer | None = None,
         validator: Validator | None = None,
         **router_options: object,
     ) -> Node:
         number = len(self.nodes)
-        peer = peer_id(number)
+        peer = peer or peer_id(number)
         deliveries: list[Delivery] = []
 
         def deliver(message: Message, message_id: bytes, data: bytes, source: PeerId, now_s: float) -> None:
             deliveries.append(Delivery(message.topic, data, source, now_s))
 
+        seed = self.generator.getrandbits(64)
+        # Nodes start at different times: heartbeats must not beat as one.
+        started_s = self.now_s + self.generator.random()
         router = Router(
             peer,
             params or GossipParams(),
-            random.Random(self.generator.getrandbits(64)),
-            # Nodes start at different times: heartbeats must not beat as one.
-            now_s=self.now_s + self.generator.random(),
+            random.Random(seed),
+            now_s=started_s,
             deliver=deliver,
             observer=observer or Observer(),
             **router_options,
         )
-        node = Node(number, peer, protocol, router, router, deliveries, validator=validator)
+        node = Node(number, peer, protocol, seed, started_s, router, router, deliveries, validator=validator)
         if self._is_traced:
             node.face = Recorder(router, node.trace.append)
         self.nodes.append(node)
