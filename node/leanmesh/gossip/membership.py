@@ -50,7 +50,7 @@ class Membership:
 
     def on_graft(self, peer: PeerState, name: str, now_s: float) -> None:
         """A GRAFT says SUBSCRIBE too: on some implementations it comes first."""
-        topic = self.state.topics.get(name)
+        topic = self.state.topics.get(name) if peer.is_gossiping else None
         if topic is None or not topic.is_joined or not self.subscribe(peer, name, now_s):
             # Silence, not PRUNE: an answer would let a stranger make us talk.
             return

@@ -77,6 +77,11 @@ class View:
         return len(self._exchange.history)
 
     @property
+    def history_bytes(self) -> int:
+        """Their size as they travel."""
+        return self._exchange.history.size_bytes
+
+    @property
     def seen_ids(self) -> int:
         """Ids remembered as seen."""
         return len(self._exchange.seen)
