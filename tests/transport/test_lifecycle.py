@@ -195,6 +195,7 @@ async def test_connections_in_all_are_limited_in_both_directions(any_nodes: Node
     limited = await any_nodes.start(params(connections_limit=1))
     first, second = await any_nodes.start(), await any_nodes.start()
     await first.dial(address_of(limited))
+    await until(lambda: limited.connections)
     with pytest.raises(DialFailed):
         await second.dial(address_of(limited))
     with pytest.raises(DialFailed, match="admit failed: connections_limit of 1 is reached"):
