@@ -28,15 +28,15 @@ def test_without_anything_every_setting_is_its_default():
 
 
 def test_flags_go_over_the_environment_and_that_over_the_file(tmp_path: Path):
-    path = write(tmp_path, "[web]\nlisten = '127.0.0.1:1'\nidle_timeout_s = 1\nwrite_timeout_s = 1\n")
+    path = write(tmp_path, "[web]\nlisten = '127.0.0.1:1'\nidle_timeout_s = 1\nanswer_timeout_s = 1\n")
     environment = {"LEANMESH_WEB__LISTEN": "127.0.0.1:2", "LEANMESH_WEB__IDLE_TIMEOUT_S": "2"}
     loaded = load(path, environment, {"web.listen": ("--metrics", "127.0.0.1:3")})
 
-    assert loaded.settings.web == WebParams(listen="127.0.0.1:3", idle_timeout_s=2.0, write_timeout_s=1.0)
+    assert loaded.settings.web == WebParams(listen="127.0.0.1:3", idle_timeout_s=2.0, answer_timeout_s=1.0)
     assert loaded.origins == {
         "web.listen": "--metrics",
         "web.idle_timeout_s": "environment: LEANMESH_WEB__IDLE_TIMEOUT_S",
-        "web.write_timeout_s": str(path),
+        "web.answer_timeout_s": str(path),
     }
 
 
@@ -56,7 +56,7 @@ def test_all_mistakes_of_all_places_are_said_at_once(tmp_path: Path):
         """,
     )
     environment = {
-        "LEANMESH_WEB__WRITE_TIMEOUT_S": "soon",
+        "LEANMESH_WEB__ANSWER_TIMEOUT_S": "soon",
         "LEANMESH_WEP__LISTEN": "127.0.0.1:1",
         "LEANMESH_WEB_LISTEN": "127.0.0.1:1",
     }
@@ -75,8 +75,8 @@ def test_all_mistakes_of_all_places_are_said_at_once(tmp_path: Path):
             "node.toml: web.idle_timeout_s = -1: 'idle_timeout_s' must be > 0.0: -1.0",
             "environment: LEANMESH_WEB_LISTEN: no such setting; did you mean LEANMESH_WEB__LISTEN?",
             "environment: LEANMESH_WEP__LISTEN: no such setting; did you mean web?",
-            "environment: LEANMESH_WEB__WRITE_TIMEOUT_S: "
-            'web.write_timeout_s = "soon": must be a finite number',
+            "environment: LEANMESH_WEB__ANSWER_TIMEOUT_S: "
+            'web.answer_timeout_s = "soon": must be a finite number',
             '--target: web.target_limit_bytes = "many": must be a whole number',
         ]
     )

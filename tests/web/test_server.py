@@ -77,16 +77,16 @@ async def test_a_client_that_says_nothing_is_closed(start):
 
 
 async def test_a_client_that_does_not_read_is_given_up(start):
-    endpoint = await start(write_timeout_s=0.3, pages={"json_sources": {"/api/big": lambda: BIG}})
+    endpoint = await start(answer_timeout_s=0.3, pages={"json_sources": {"/api/big": lambda: BIG}})
     async with await endpoint.connect() as stream:
         await stream.send_all(b"GET /api/big HTTP/1.1\r\nHost: x\r\n\r\n")
-        await until(lambda: endpoint.server.connection_count == 1)
+        await stream.receive_some()  # The answer has begun, and now nobody reads on.
         await until(lambda: endpoint.server.connection_count == 0)
     assert (await endpoint.get("/healthz")).status == 200
 
 
 async def test_stopping_does_not_wait_for_a_client_that_does_not_read(start):
-    endpoint = await start(write_timeout_s=1000.0, pages={"json_sources": {"/api/big": lambda: BIG}})
+    endpoint = await start(answer_timeout_s=1000.0, pages={"json_sources": {"/api/big": lambda: BIG}})
     async with await endpoint.connect() as stream:
         await stream.send_all(b"GET /api/big HTTP/1.1\r\nHost: x\r\n\r\n")
         await stream.receive_some()  # The answer has begun, and now nobody reads on.
@@ -146,29 +146,58 @@ async def test_what_is_no_http_is_refused(endpoint, request_bytes: bytes):
     assert status(await endpoint.send(request_bytes)) == 400
 
 
-async def test_a_websocket_is_refused(endpoint):
-    request = (
-        b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
-        b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
-    )
-    assert status(await endpoint.send(request)) == 403
+H2_SETTINGS = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n"
+WEBSOCKET = (
+    b"Connection: Upgrade\r\nUpgrade: websocket\r\n"
+    b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+)
 
 
+@pytest.mark.parametrize("upgrade", [H2_SETTINGS, WEBSOCKET], ids=["h2c", "websocket"])
+async def test_the_wish_for_an_upgrade_is_not_heard(endpoint, upgrade: bytes):
+    async with await endpoint.connect() as stream:
+        await stream.send_all(b"GET /healthz HTTP/1.1\r\nHost: x\r\n" + upgrade + b"\r\n")
+        assert status(bytes(await stream.receive_some())) == 200
+
+
+async def test_a_client_that_closed_its_half_still_gets_its_answer(endpoint):
+    async with await endpoint.connect() as stream:
+        await stream.send_all(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+        await stream.send_eof()
+        assert status(bytes(await stream.receive_some())) == 200
+
+
+@pytest.mark.parametrize("method", [b"GET", b"POST", b"CONNECT"])
 @pytest.mark.parametrize(
-    "request_bytes",
+    "rest",
     [
-        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\xff" * 64,
-        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
-        + b"\x00\x00\x00\x04\x00\x00\x00\x00\x00"
-        + b"\x00\x00\x01\x01\x05\x00\x00\x00\x01\x80",
-        b"GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade, HTTP2-Settings\r\n"
-        b"Upgrade: h2c\r\nHTTP2-Settings: !!\r\n\r\n",
-        b"GET /metrics HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n"
-        + b"\xff" * 64,
+        H2_SETTINGS + b"\r\n",
+        H2_SETTINGS + b"Expect: 100-continue\r\nContent-Length: 5\r\n\r\n",
+        H2_SETTINGS + b"\r\nPRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0",
+        WEBSOCKET + b"\r\n" + b"\xff" * 64,
+        b"Upgrade: websocket\r\nConnection: Upgrade\r\n\r\n",
     ],
 )
-async def test_hostile_upgrades_end_only_their_own_connection(start, request_bytes: bytes):
-    endpoint = await start(idle_timeout_s=0.3)
-    await endpoint.send(request_bytes)
+async def test_no_request_holds_its_connection_beyond_the_limits(start, method: bytes, rest: bytes):
+    endpoint = await start(idle_timeout_s=0.2, answer_timeout_s=0.2)
+    await endpoint.send(method + b" /metrics HTTP/1.1\r\nHost: x\r\n" + rest)
     await until(lambda: endpoint.server.connection_count == 0)
+    assert (await endpoint.get("/healthz")).status == 200
+
+
+async def test_http_2_is_refused(endpoint):
+    assert status(await endpoint.send(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\xff" * 64)) in {400, 404, 505}
+
+
+async def test_what_breaks_the_protocol_code_ends_its_own_connection_alone(
+    start, monkeypatch: pytest.MonkeyPatch
+):
+    def receive_data(self, data: bytes) -> None:
+        raise RuntimeError("planted")
+
+    endpoint = await start()
+    with monkeypatch.context() as planted:
+        planted.setattr("h11.Connection.receive_data", receive_data)
+        assert await endpoint.send(b"GET / HTTP/1.1\r\n") == b""
+    assert endpoint.server.contained.counts == {"http_connection": 1}
     assert (await endpoint.get("/healthz")).status == 200

@@ -33,8 +33,8 @@ class WebParams:
     target_limit_bytes: int = attrs.field(default=8 * 1024, validator=ge(64))
     # A request's head must be complete, and the next request begin, within this time.
     idle_timeout_s: float = attrs.field(default=10.0, validator=gt(0.0))
-    # Prometheus gives up after 10 s by default; a page takes milliseconds.
-    write_timeout_s: float = attrs.field(default=10.0, validator=gt(0.0))
+    # A request must be answered, and the answer taken, within this time: when Prometheus gives up, too.
+    answer_timeout_s: float = attrs.field(default=10.0, validator=gt(0.0))
     # A snapshot is renewed when asked for; one that stays older than this means that its sources fail.
     stale_after_s: float = attrs.field(default=10.0, validator=gt(0.0))
 
