@@ -22,6 +22,7 @@ from pathlib import Path
 HERE = Path(__file__).parent
 COMPLETE = "built"
 STEP_TIMEOUT_S = 900
+SHOWN_CHARACTERS = 4000
 
 
 class BuildFailedError(Exception):
@@ -35,6 +36,8 @@ class Language:
     name: str
     toolchain: tuple[str, ...]
     inputs: tuple[str, ...]
+    # What to look at first when a step fails.
+    hint: str
 
     @property
     def sources(self) -> list[Path]:
@@ -92,10 +95,17 @@ class Language:
 LANGUAGES = {
     language.name: language
     for language in (
-        Language("go", ("go",), ("*.go", "go.mod", "go.sum")),
-        Language("js", ("node", "npm"), ("*.mjs", "package.json", "package-lock.json", ".npmrc")),
+        Language("go", ("go",), ("*.go", "go.mod", "go.sum"), "it needs Go 1.26 or later"),
+        Language(
+            "js",
+            ("node", "npm"),
+            ("*.mjs", "package.json", "package-lock.json", ".npmrc"),
+            "it needs Node 20 or later",
+        ),
         # The program itself runs from the checkout: nothing of it is built.
-        Language("py", ("cc",), ("requirements.txt",)),
+        Language(
+            "py", ("cc",), ("requirements.txt",), "it compiles against GMP: on Debian, package libgmp-dev"
+        ),
     )
 }
 
@@ -140,7 +150,7 @@ def run_step(language: Language, title: str, command: list[str], folder: Path) -
     if done.returncode:
         raise BuildFailedError(
             f"{language.name}: {title} failed with code {done.returncode}: {' '.join(command)}\n"
-            f"{done.stdout[-4000:]}{done.stderr[-4000:]}"
+            f"{done.stdout[-SHOWN_CHARACTERS:]}{done.stderr[-SHOWN_CHARACTERS:]}\n{language.hint}"
         )
     print(f"{language.name}: {title} took {time.monotonic() - began_s:.0f} s", flush=True)
 
