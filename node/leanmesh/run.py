@@ -3,14 +3,20 @@
 import logging
 import os
 import time
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import asynccontextmanager
 from importlib.metadata import version
 from pathlib import Path
+from random import Random, SystemRandom
 
 import attrs
 import trio
 
 from leanmesh.contain import ContainedErrors
 from leanmesh.errors import LocalError
+from leanmesh.gossip.params import GossipParams
+from leanmesh.identity.key_file import read_or_create_key_file
+from leanmesh.identity.keys import PrivateKey
 from leanmesh.metrics.bookkeeping import add_bookkeeping
 from leanmesh.metrics.catalog_lean import NODE_INFO, NODE_START_TIME
 from leanmesh.metrics.catalog_node import LOOP_LATENESS
@@ -18,7 +24,15 @@ from leanmesh.metrics.cells import Cells, runtime_directory
 from leanmesh.metrics.mesh_peers import add_mesh_peers
 from leanmesh.metrics.process import add_process_metrics
 from leanmesh.metrics.snapshotter import Snapshotter
+from leanmesh.service.network import Network
+from leanmesh.service.network_metrics import AllNetworkMetrics
+from leanmesh.service.node import Node
+from leanmesh.service.params import NetworkParams
 from leanmesh.settings import Settings
+from leanmesh.transport.assembly import memory_switch, tcp_switch
+from leanmesh.transport.memory import MemoryHost
+from leanmesh.transport.observer import TransportObserver
+from leanmesh.transport.switch import Switch
 from leanmesh.web.endpoints import build_app
 from leanmesh.web.server import HttpServer
 
@@ -27,32 +41,145 @@ LOGGER = logging.getLogger(__name__)
 # Ten looks a second see every stall of a tenth of a second, and cost 0.01 % of a core.
 LOOP_TICK_S = 0.1
 
+# A leaf takes part and costs its peers little; one outbound peer is one it chose itself.
+LEAF_MESH = {"mesh_target": 2, "mesh_low": 1, "mesh_high": 3, "mesh_best": 1, "mesh_outbound": 0}
+
+# What stopping may take beyond the networks' own deadline.
+STOP_GRACE_S = 1.0
+
 
 @attrs.frozen
 class Ready:
-    """What is known once everything runs: the address that was taken, and where the cells lie."""
+    """What is known once everything runs: the networks, the address that was taken, the cells' file."""
 
+    node: Node
     metrics_url: str
     cells_path: Path | None
 
 
-async def run(settings: Settings, *, task_status: trio.TaskStatus[Ready] = trio.TASK_STATUS_IGNORED) -> None:
-    """Run until cancelled.  Reports readiness when the first scrape would be answered with data."""
-    cells = open_cells()
+@attrs.define(eq=False)
+class Composition:
+    """The parts of one node that are made before it runs.
+
+    `hosts` puts networks on hosts of a network in memory, by network id; the
+    others use the machine's TCP.  `seed` makes the choices of the gossip
+    core repeatable; keys are not drawn from it.
+    """
+
+    settings: Settings
+    cells: Cells
+    hosts: Mapping[int, MemoryHost] = attrs.field(factory=dict[int, MemoryHost])
+    seed: int | None = None
+    contained: ContainedErrors = attrs.field(factory=ContainedErrors, init=False)
+    snapshotter: Snapshotter = attrs.field(init=False)
+    node: Node = attrs.field(init=False)
+    metrics: AllNetworkMetrics = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        cells, settings = self.cells, self.settings
+        cells.signed_words[cells.gauge(NODE_INFO, "leanmesh", version("leanmesh"))] = 1
+        cells.signed_words[cells.gauge(NODE_START_TIME)] = int(time.time())
+        self.snapshotter = Snapshotter(settings.metrics, cells=cells)
+        add_process_metrics(self.snapshotter)
+        add_mesh_peers(self.snapshotter)
+        add_bookkeeping(self.snapshotter, self.contained, cells.dropped)
+        self.node = Node(settings.service, self.snapshotter, self.contained, self.build_network)
+        self.metrics = AllNetworkMetrics(cells, self.node.networks)
+        self.snapshotter.refreshers.register("networks", self.metrics.refresh)
+
+    def build_network(self, params: NetworkParams) -> Network:
+        """One network of the node, not yet running."""
+        settings = self.settings
+        generator = self._generator(params.network_id)
+
+        def make_switch(key: PrivateKey, observer: TransportObserver) -> Switch:
+            host = self.hosts.get(params.network_id)
+            if host is not None:
+                return memory_switch(host, key, settings.transport, generator, observer)
+            return tcp_switch(key, settings.transport, generator, observer)
+
+        return Network(
+            params,
+            settings.service,
+            _gossip_params(settings.gossip, params),
+            _key(params),
+            make_switch,
+            generator,
+            self.metrics.of(params.network_id),
+            self.contained,
+        )
+
+    def _generator(self, network_id: int) -> Random:
+        return SystemRandom() if self.seed is None else Random(f"{self.seed}/{network_id}")
+
+
+def _key(params: NetworkParams) -> PrivateKey:
+    if params.key_file is None:
+        return PrivateKey.generate()
+    return read_or_create_key_file(Path(params.key_file).expanduser())
+
+
+def _gossip_params(params: GossipParams, network: NetworkParams) -> GossipParams:
+    return attrs.evolve(params, **LEAF_MESH) if network.role == "leaf" else params
+
+
+@asynccontextmanager
+async def open_node(
+    settings: Settings | None = None,
+    *,
+    cells: Cells | None = None,
+    hosts: Mapping[int, MemoryHost] | None = None,
+    seed: int | None = None,
+) -> AsyncGenerator[Node]:
+    """Run a node for as long as the context lasts: ready when entered, cleanly stopped when left.
+
+    Without settings it is one network with the defaults.  Whatever the end of
+    the context, the networks drain and say goodbye, within `stop_timeout_s`.
+    """
+    own_cells = Cells.anonymous() if cells is None else cells
+    composition = Composition(settings or Settings(), own_cells, hosts or {}, seed)
+    node = composition.node
     try:
         async with trio.open_nursery() as nursery:
-            cells.signed_words[cells.gauge(NODE_INFO, "leanmesh", version("leanmesh"))] = 1
-            cells.signed_words[cells.gauge(NODE_START_TIME)] = int(time.time())
-            nursery.start_soon(watch_loop, cells)
-            contained = ContainedErrors()
-            snapshotter = Snapshotter(settings.metrics, cells=cells)
-            add_process_metrics(snapshotter)
-            add_mesh_peers(snapshotter)
-            add_bookkeeping(snapshotter, contained, cells.dropped)
-            await nursery.start(snapshotter.run)
-            server = HttpServer(build_app(snapshotter, settings.web), settings.web, contained)
+            nursery.start_soon(watch_loop, own_cells)
+            await nursery.start(composition.snapshotter.run)
+            await nursery.start(node.run)
+            try:
+                for params in composition.settings.network:
+                    await node.start_network(params)
+                await node.refresh_metrics()
+                yield node
+            finally:
+                with trio.move_on_after(
+                    composition.settings.service.stop_timeout_s + STOP_GRACE_S, shield=True
+                ):
+                    await node.stop()
+                nursery.cancel_scope.cancel()
+    finally:
+        if cells is None:
+            own_cells.close()
+
+
+async def run(
+    settings: Settings,
+    *,
+    hosts: Mapping[int, MemoryHost] | None = None,
+    seed: int | None = None,
+    task_status: trio.TaskStatus[Ready] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Run a node and its HTTP endpoint until cancelled.
+
+    Reports readiness when it listens and the first scrape is answered with data.
+    """
+    cells = open_cells()
+    try:
+        async with (
+            open_node(settings, cells=cells, hosts=hosts, seed=seed) as node,
+            trio.open_nursery() as nursery,
+        ):
+            server = HttpServer(build_app(node.snapshotter, settings.web), settings.web, node.contained)
             address = await nursery.start(server.run)
-            task_status.started(Ready(f"http://{address}/metrics", cells.block.path))
+            task_status.started(Ready(node, f"http://{address}/metrics", cells.block.path))
     finally:
         cells.close()
 

@@ -259,7 +259,7 @@ def _blame(
             or list(remaining)
         )
         if not guilty:
-            yield f"[{prefix[:-1]}]: {reason}"
+            yield f"[{prefix[:-1]}]: {reason}" if prefix else reason
             return
         yield "; ".join(_written(prefix + name, given[prefix + name]) for name in guilty) + f": {reason}"
         for name in guilty:

@@ -1,7 +1,7 @@
 """The node: the networks of one process, and what an application does with them."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
 import attrs
@@ -13,7 +13,7 @@ from leanmesh.identity.peer_id import PeerId
 from leanmesh.metrics.snapshot import Snapshot
 from leanmesh.metrics.snapshotter import Snapshotter
 from leanmesh.service.network import Network
-from leanmesh.service.params import ServiceParams
+from leanmesh.service.params import NetworkParams, ServiceParams
 from leanmesh.service.peer_info import PeerInfo, describe_peers
 from leanmesh.service.receipts import Receipt
 from leanmesh.service.requests import Responder
@@ -44,6 +44,7 @@ class Node:
     params: ServiceParams
     snapshotter: Snapshotter
     contained: ContainedErrors
+    _build_network: Callable[[NetworkParams], Network]
     restarts: dict[int, int] = attrs.field(factory=dict[int, int], init=False)
     """How often each network was started again after its task failed."""
     _networks: dict[int, Network] = attrs.field(factory=dict[int, Network], init=False)
@@ -71,19 +72,20 @@ class Node:
             task_status.started()
             await trio.sleep_forever()
 
-    async def start_network(self, network: Network) -> None:
+    async def start_network(self, params: NetworkParams) -> Network:
         """Run a network; returns once it listens.  What keeps it from starting is raised here."""
         if self._nursery is None:
             raise LocalError("the node is not running")
-        network_id = network.params.network_id
+        network_id = params.network_id
         if network_id in self._networks:
             raise LocalError(f"network {network_id} is running already")
-        self._networks[network_id] = network
+        network = self._networks[network_id] = self._build_network(params)
         try:
             await self._nursery.start(self._supervise, network)
         except BaseException:
             del self._networks[network_id]
             raise
+        return network
 
     async def stop_network(self, network_id: int) -> None:
         """Stop one network cleanly."""
