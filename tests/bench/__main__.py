@@ -11,7 +11,8 @@ NOT_BENCHMARKS = {"__main__", "harness"}
 
 
 def main(names: list[str]) -> int:
-    known = sorted(path.stem for path in HERE.glob("*.py") if path.stem not in NOT_BENCHMARKS)
+    stems = {path.stem for path in HERE.glob("*.py") if not path.stem.startswith("test_")}
+    known = sorted(stems - NOT_BENCHMARKS)
     unknown = [name for name in names if name not in known]
     if unknown:
         print(f"no benchmark {', '.join(unknown)}; there are {', '.join(known)}", file=sys.stderr)
