@@ -33,17 +33,20 @@ def test_an_unknown_peer_gets_what_all_of_them_accept(agent: str | None):
 
 
 @pytest.mark.parametrize(
-    ("agent", "ids_per_idontwant", "ids_per_entry"),
+    ("agent", "control_bytes", "ids_per_idontwant", "ids_per_entry"),
     [
-        ("go-libp2p/0.40.0", 10, 5_000),
-        ("github.com/libp2p/go-libp2p@v0.40", 10, 5_000),
-        ("rust-libp2p/0.45.1", 512, 5_000),
-        ("js-libp2p/3.3.0 node/22", 512, 512),
-        ("leanmesh/0.1.0", 512, 5_000),
+        ("go-libp2p/0.40.0", 65_536, 10, 5_000),
+        ("github.com/libp2p/go-libp2p@v0.40", 65_536, 10, 5_000),
+        ("rust-libp2p/0.45.1", 16_384, 512, 5_000),
+        ("js-libp2p/3.3.0 node/22", 65_536, 512, 512),
+        ("leanmesh/0.1.0", 65_536, 512, 5_000),
     ],
 )
-def test_a_known_peer_gets_what_it_accepts(agent: str, ids_per_idontwant: int, ids_per_entry: int):
+def test_a_known_peer_gets_what_it_accepts(
+    agent: str, control_bytes: int, ids_per_idontwant: int, ids_per_entry: int
+):
     dialect = dialect_for("/meshsub/1.2.0", agent)
+    assert (dialect.control_bytes, dialect.rpc_bytes) == (control_bytes, 65_536)
     assert (dialect.ids_per_idontwant, dialect.ids_per_entry) == (ids_per_idontwant, ids_per_entry)
 
 

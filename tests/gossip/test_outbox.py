@@ -170,7 +170,7 @@ def test_control_and_messages_share_an_rpc():
     box.prune("u", 59.2, [PeerInfo(b"peer", b"record")])
     box.ihave("t", [b"h"])
     box.iwant([b"w"])
-    box.idontwant(b"d")
+    box.idontwant([b"d"])
 
     assert drained(box) == [
         Rpc(
@@ -219,6 +219,15 @@ def test_only_the_last_wish_for_a_topic_is_sent():
     assert drained(box) == [Rpc([Subscription(False, "v")], [], Control(graft=["u"], prune=[Prune("t", 60)]))]
 
 
+def test_a_graft_that_waits_can_be_taken_back_but_a_prune_cannot():
+    box = outbox()
+    box.graft("t")
+    box.prune("u", 60.0)
+
+    assert [box.cancel_graft(topic) for topic in ("t", "t", "u", "v")] == [True, False, False, False]
+    assert drained(box) == [Rpc([], [], Control(prune=[Prune("u", 60)]))]
+
+
 def test_newer_gossip_replaces_what_still_waits():
     box = outbox()
     assert box.ihave("t", [b"1", b"2"]) == 2
@@ -248,7 +257,7 @@ def test_a_question_that_has_not_left_can_be_taken_back():
 
 def test_the_oldest_idontwant_gives_way():
     box = outbox()
-    assert [box.idontwant(message_id) for message_id in (b"1", b"2", b"2", b"3")] == [True] * 4
+    assert [box.idontwant([message_id]) for message_id in (b"1", b"2", b"2", b"3")] == [True] * 4
     assert drained(box) == [Rpc([], [], Control(idontwant=[b"2", b"3"]))]
     assert box.control_drops == ControlDrops(idontwant=1)
 
@@ -258,7 +267,7 @@ def test_a_floodsub_peer_is_told_subscriptions_and_messages_alone():
     box.subscribe("t")
     box.graft("t")
     box.prune("t", 60.0)
-    assert (box.ihave("t", [b"1"]), box.iwant([b"1"]), box.idontwant(b"1")) == (0, [], False)
+    assert (box.ihave("t", [b"1"]), box.iwant([b"1"]), box.idontwant([b"1"])) == (0, [], False)
     put(box, b"data")
 
     assert drained(box) == [Rpc([Subscription(True, "t")], [plain_message("t", b"data")])]
@@ -267,7 +276,7 @@ def test_a_floodsub_peer_is_told_subscriptions_and_messages_alone():
 @pytest.mark.parametrize(("protocol", "is_said"), [("/meshsub/1.1.0", False), ("/meshsub/1.2.0", True)])
 def test_idontwant_is_said_from_version_1_2_on(protocol: str, is_said: bool):
     box = outbox(protocol)
-    assert box.idontwant(b"1") is is_said
+    assert box.idontwant([b"1"]) is is_said
     assert box.is_empty is not is_said
 
 
@@ -286,7 +295,7 @@ def test_the_writer_is_told_once_until_it_has_drained():
     put(box, b"a")
     put(box, b"b")
     box.graft("t")
-    box.idontwant(b"c")
+    box.idontwant([b"c"])
     assert told == [box]
 
     box.drain(EVERYTHING)

@@ -55,12 +55,19 @@ class Dialect:
 _MESHSUB: Final = re.compile(r"(?:/.+)?/meshsub/1\.(\d{1,3})\.\d{1,3}", re.ASCII)
 
 # Recognised by how the agent string starts; what follows is a version.
+# The bound on control is rust's alone, and matters: ten RPCs of gossip per heartbeat is what peers hear.
 _AGENTS: Final = (
-    ("leanmesh/", Dialect(ids_per_entry=5_000, ids_per_idontwant=512, subscriptions=1_000)),
-    ("go-libp2p", Dialect(ids_per_entry=5_000, subscriptions=1_000)),
-    ("github.com/libp2p/go-libp2p", Dialect(ids_per_entry=5_000, subscriptions=1_000)),
+    (
+        "leanmesh/",
+        Dialect(control_bytes=64 * 1024, subscriptions=1_000, ids_per_entry=5_000, ids_per_idontwant=512),
+    ),
+    ("go-libp2p", Dialect(control_bytes=64 * 1024, subscriptions=1_000, ids_per_entry=5_000)),
+    (
+        "github.com/libp2p/go-libp2p",
+        Dialect(control_bytes=64 * 1024, subscriptions=1_000, ids_per_entry=5_000),
+    ),
     ("rust-libp2p", Dialect(ids_per_entry=5_000, ids_per_idontwant=512)),
-    ("js-libp2p", Dialect(ids_per_idontwant=512)),
+    ("js-libp2p", Dialect(control_bytes=64 * 1024, ids_per_idontwant=512)),
 )
 
 

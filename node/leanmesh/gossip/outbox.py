@@ -186,6 +186,17 @@ class Outbox:
         """Say that the peer is in our mesh; replaces a PRUNE that still waits."""
         self._wish(topic, None)
 
+    def cancel_graft(self, topic: str) -> bool:
+        """Say nothing after all: the peer left our mesh first.  False when no GRAFT waits.
+
+        A GRAFT that leaves after the peer's PRUNE would break the back-off.
+        """
+        waiting = self._control.mesh
+        if topic not in waiting or waiting[topic] is not None:
+            return False
+        del waiting[topic]
+        return True
+
     def prune(self, topic: str, backoff_s: float, peers: Sequence[PeerInfo] = ()) -> None:
         """Say that the peer is not in our mesh; replaces a GRAFT that still waits.
 
@@ -231,16 +242,16 @@ class Outbox:
         """Do not ask after all: the message came from elsewhere.  False when the question has left."""
         return self._control.iwant.pop(message_id, self) is None
 
-    def idontwant(self, message_id: bytes) -> bool:
-        """Say that we have a message already; False when the peer would not understand.
+    def idontwant(self, message_ids: Sequence[bytes]) -> bool:
+        """Say that we have these messages already; False when the peer would not understand.
 
-        When too many wait the oldest gives way: its copy is on the wire by now.
+        When too many wait the oldest give way: their copies are on the wire by now.
         """
         if not self.dialect.supports_idontwant:
             return False
         waiting = self._control.idontwant
-        waiting[message_id] = None
-        if len(waiting) > self.limits.idontwant_ids:
+        waiting.update(dict.fromkeys(message_ids))
+        while len(waiting) > self.limits.idontwant_ids:
             del waiting[next(iter(waiting))]
             self.control_drops.idontwant += 1
         if not self._is_ready:
