@@ -252,3 +252,14 @@ async def test_a_switch_that_is_not_running_refuses_to_work():
         await switch.dial(address("/ip4/127.0.0.1/tcp/1"))
     with pytest.raises(LocalError, match="not running"):
         await switch.listen(address("/ip4/127.0.0.1/tcp/0"))
+
+
+async def test_a_listener_closed_before_it_ever_accepted_ends_quietly(any_nodes: Nodes):
+    switch = await any_nodes.start()
+    host = "127.0.0.1" if any_nodes.kind == "tcp" else "10.0.0.1"
+    # No checkpoint between these: the accepting task has not run yet when its listener closes.
+    transport = switch.transports[0]
+    listener = await transport.listen(address(f"/ip4/{host}/tcp/0"))
+    listener.close()
+    with pytest.raises(trio.ClosedResourceError):
+        await listener.accept()

@@ -67,11 +67,17 @@ class SocketPipe:
 
     async def wait_readable(self) -> None:
         """Wait for bytes or for the end."""
+        self._check_open()
         await trio.lowlevel.wait_readable(self._socket)
 
     async def wait_writable(self) -> None:
         """Wait for room in the socket's buffer."""
+        self._check_open()
         await trio.lowlevel.wait_writable(self._socket)
+
+    def _check_open(self) -> None:
+        if self._socket.fileno() < 0:
+            raise trio.ClosedResourceError("this end was closed")
 
     def close(self, *, is_abrupt: bool = False) -> None:
         """Close the socket; the kernel still sends what it has taken, unless abrupt."""

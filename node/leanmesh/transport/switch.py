@@ -125,7 +125,7 @@ class Switch:
         transport = self._transport_for(address)
         listener = await transport.listen(address.without_peer())
         self._listeners.append(listener)
-        nursery.start_soon(self._accept_all, transport, listener)
+        nursery.start_soon(self._accept_all, nursery, transport, listener)
         self.observer.listening(listener.address)
         return listener.address
 
@@ -136,7 +136,7 @@ class Switch:
         names = ", ".join(transport.name for transport in self.transports)
         raise UnsupportedAddress(f"{address} cannot be listened on: the transports here are {names}")
 
-    async def _accept_all(self, transport: Transport, listener: Listener) -> None:
+    async def _accept_all(self, nursery: trio.Nursery, transport: Transport, listener: Listener) -> None:
         while True:
             try:
                 incoming = await listener.accept()
@@ -151,7 +151,7 @@ class Switch:
                 # Counted before the task exists: the next one that knocks has to be told.
                 self.limits.opened(ip)
                 self.limits.handshakes += 1
-                self._live_nursery().start_soon(self._accept, transport, incoming)
+                nursery.start_soon(self._accept, transport, incoming)
 
     async def _accept(self, transport: Transport, incoming: Incoming) -> None:
         ip = ip_of(incoming.remote_address)

@@ -46,15 +46,13 @@ class TcpListener:
 
     async def accept(self) -> SocketPipe:
         """Wait for the next connection.  A shortage of descriptors pauses it, and ends by itself."""
-        while True:
+        while self._socket.fileno() >= 0:
             await trio.lowlevel.wait_readable(self._socket)
             try:
                 sock, _ = self._socket.accept()
             except BlockingIOError:
                 continue
             except OSError as error:
-                if self._socket.fileno() < 0:
-                    raise trio.ClosedResourceError("the listener was closed") from None
                 self.failed_accepts += 1
                 if error.errno in _SHORTAGES:
                     await trio.sleep(_SHORTAGE_PAUSE_S)
@@ -68,6 +66,7 @@ class TcpListener:
                 # It was reset between the kernel's handshake and our accept.
                 self.failed_accepts += 1
                 sock.close()
+        raise trio.ClosedResourceError("the listener was closed")
 
     def close(self) -> None:
         """Stop listening; a waiting `accept` ends with trio.ClosedResourceError."""
