@@ -29,6 +29,7 @@ from leanmesh.service.blame import blame
 from leanmesh.service.deliveries import Deliveries
 from leanmesh.service.gossip_service import GossipService, ServiceMetrics
 from leanmesh.service.identify_service import IdentifyService
+from leanmesh.service.journal import Journal, combined
 from leanmesh.service.network_observer import NetworkObserver
 from leanmesh.service.params import NetworkParams, ServiceParams
 from leanmesh.service.ping_service import PingService
@@ -36,6 +37,7 @@ from leanmesh.service.redial import redial_forever
 from leanmesh.service.requests import Responder
 from leanmesh.service.subscriptions import DeliveryBooks
 from leanmesh.service.validators import Validator, Validators
+from leanmesh.transport.errors import CloseReason
 from leanmesh.transport.interface import Connection, Stream, StreamHandler
 from leanmesh.transport.observer import TransportObserver
 from leanmesh.transport.switch import Switch
@@ -108,6 +110,7 @@ class Network:
     topics: dict[str, int] = attrs.field(factory=dict[str, int], init=False)
     """Topics that we take, with how many hold each: the settings, and every subscription."""
     responders: dict[str, Responder] = attrs.field(factory=dict[str, Responder], init=False)
+    journal: Journal = attrs.field(init=False)
     life: Life | None = attrs.field(default=None, init=False)
     has_started: bool = attrs.field(default=False, init=False)
     _stop: trio.Event = attrs.field(factory=trio.Event, init=False)
@@ -121,6 +124,7 @@ class Network:
             lambda ticket, verdict: self.live.gossip.on_verdict(ticket, verdict),
             self.gossip_params.validation_timeout_s,
         )
+        self.journal = Journal(self.params.network_id)
         self.topics.update(dict.fromkeys(self.params.topics, 1))
 
     @property
@@ -201,7 +205,7 @@ class Network:
             self.generator,
             now_s=trio.current_time(),
             deliver=self.deliveries.deliver,
-            observer=self.metrics.gossip,
+            observer=combined(self.metrics.gossip, self.journal),
             policy=SignaturePolicy.STRICT_SIGN if is_signed else SignaturePolicy.STRICT_NO_SIGN,
             signer=Signer(self.key) if is_signed else None,
             first_seqno=started_ns,
@@ -254,7 +258,8 @@ class Network:
     def _on_opened(self, connection: Connection) -> None:
         self.live.nursery.start_soon(self._serve_connection, connection)
 
-    def _on_closed(self, connection: Connection) -> None:
+    def _on_closed(self, connection: Connection, reason: CloseReason, detail: str) -> None:
+        self.journal.parted(connection, reason, detail)
         if self.life is not None:
             self.life.identify.forget(connection)
             self.life.gossip.on_connection_closed()
@@ -264,6 +269,7 @@ class Network:
 
         async def meet() -> None:
             told = await life.identify.ask(connection)
+            self.journal.met(connection, told.agent_version)
             await life.gossip.serve_connection(connection, told.agent_version)
 
         await blame(connection, meet)

@@ -16,7 +16,7 @@ class NetworkObserver(TransportObserver):
 
     observer: TransportObserver
     on_opened: Callable[[Connection], None]
-    on_closed: Callable[[Connection], None]
+    on_closed: Callable[[Connection, CloseReason, str], None]
 
     def listening(self, address: Multiaddr) -> None:
         """See TransportObserver."""
@@ -54,7 +54,7 @@ class NetworkObserver(TransportObserver):
     def connection_closed(self, connection: Connection, reason: CloseReason, detail: str) -> None:
         """See TransportObserver."""
         self.observer.connection_closed(connection, reason, detail)
-        self.on_closed(connection)
+        self.on_closed(connection, reason, detail)
 
     def bytes_received(self, transport: str, size_bytes: int) -> None:
         """See TransportObserver."""
