@@ -238,6 +238,17 @@ def test_newer_gossip_replaces_what_still_waits():
     assert box.control_drops == ControlDrops(ihave=1)
 
 
+def test_stale_gossip_is_not_said():
+    box = outbox()
+    box.ihave("t", [b"1", b"2"])
+    box.ihave("u", [b"3"])
+    assert [box.forget_ihave(), box.forget_ihave()] == [3, 0]
+
+    box.ihave("u", [b"4"])
+    assert drained(box) == [Rpc([], [], Control([IHave("u", [b"4"])]))]
+    assert box.control_drops == ControlDrops(ihave=3)
+
+
 def test_only_what_is_asked_for_is_reported_as_asked():
     box = outbox()
     assert box.iwant([b"1", b"2"]) == [b"1", b"2"]

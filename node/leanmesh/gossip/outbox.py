@@ -54,7 +54,7 @@ class Ledger:
 
 @attrs.define
 class ControlDrops:
-    """Ids that were not said because as many as the limit allows were waiting."""
+    """Ids that were never said: more than the limit were waiting, or they waited too long."""
 
     ihave: int = 0
     iwant: int = 0
@@ -220,6 +220,16 @@ class Outbox:
             waiting[topic] = taken
             self._ready()
         return len(taken)
+
+    def forget_ihave(self) -> int:
+        """Say nothing of what we had: IHAVE that waited for a heartbeat is stale; how many ids that were.
+
+        Sent late it would promise messages that our history no longer holds.
+        """
+        forgotten = sum(len(message_ids) for message_ids in self._control.ihave.values())
+        self._control.ihave.clear()
+        self.control_drops.ihave += forgotten
+        return forgotten
 
     def iwant(self, message_ids: Iterable[bytes]) -> list[bytes]:
         """Ask for messages; the ids that will be asked for (a promise needs a question)."""
