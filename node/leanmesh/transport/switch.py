@@ -121,6 +121,8 @@ class Switch:
 
     async def listen(self, address: Multiaddr) -> Multiaddr:
         """Listen on an address; gives it with its real port.  Raises ListenFailed or UnsupportedAddress."""
+        # A caller that is being cancelled together with the switch shall see that, not a LocalError.
+        await trio.lowlevel.checkpoint_if_cancelled()
         nursery = self._live_nursery()
         transport = self._transport_for(address)
         listener = await transport.listen(address.without_peer())
@@ -177,6 +179,7 @@ class Switch:
         order; raises DialFailed with every attempt, DialBackedOff when all
         failed lately, DialToSelf, or LocalError for addresses that make no sense.
         """
+        await trio.lowlevel.checkpoint_if_cancelled()
         nursery = self._live_nursery()
         peer = self._peer_of(addresses)
         if peer is None:
