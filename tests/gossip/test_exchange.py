@@ -222,6 +222,7 @@ def test_an_id_named_many_times_in_one_iwant_is_sent_once():
     bench.say(source, publish=(message(b"data"),))
     bench.say(asker, iwant=(id_of(b"data"),) * 50)
     assert bench.sent_data(asker) == [b"data"]
+    assert misbehaviour(bench, asker) == {}
 
 
 def test_ids_asked_in_vain_are_not_looked_up_beyond_a_budget():

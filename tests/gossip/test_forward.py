@@ -1,6 +1,5 @@
 """Whom a message goes to: forwarding along the mesh, publishing, fanout."""
 
-
 import pytest
 from gossip.one_router import TOPIC, OneRouter, message, peer_id
 from gossip.scores import SetScores
@@ -9,7 +8,7 @@ from leanmesh.gossip.message_id import author_and_seqno, sha256_of_data
 from leanmesh.gossip.observer import GraftReason
 from leanmesh.gossip.params import LEAN_PARAMS, GossipParams
 from leanmesh.gossip.router import ContradictoryRules, PeerKnown, PublishRefused
-from leanmesh.gossip.rpc import Control
+from leanmesh.gossip.rpc import Control, Prune
 from leanmesh.gossip.rules import TopicRules
 from leanmesh.gossip.signing import SignaturePolicy, Signer
 from leanmesh.gossip.wire_params import OutboxLimits
@@ -43,6 +42,27 @@ def test_a_message_goes_to_the_mesh_and_not_back():
     others = (members[0], members[2], members[3])
     size = len(message(b"data").field)
     assert bench.observer.of("forwarded") == [(TOPIC, id_of(b"data"), size, others)]
+
+
+def test_who_left_the_mesh_is_not_forwarded_to():
+    bench = OneRouter()
+    source, leaving, staying = (bench.member() for _ in range(3))
+    bench.say(source, publish=(message(b"before"),))
+    bench.discard_sent()
+    bench.say(leaving, prune=(Prune(TOPIC, 60),))
+    bench.say(source, publish=(message(b"after"),))
+    assert [bench.sent_data(peer) for peer in (leaving, staying)] == [[], [b"after"]]
+
+
+@pytest.mark.parametrize("protocol", ["/floodsub/1.0.0", "/meshsub/1.2.0"])
+def test_who_is_sent_everything_is_sent_nothing_of_a_topic_it_left(protocol: str):
+    bench = OneRouter(direct_peers=[peer_id(1)] if protocol == "/meshsub/1.2.0" else [])
+    leaving, source = bench.peer(protocol=protocol), bench.member()
+    bench.say(source, publish=(message(b"before"),))
+    assert bench.sent_data(leaving) == [b"before"]
+    bench.say(leaving, unsubscribe=(TOPIC,))
+    bench.say(source, publish=(message(b"after"),))
+    assert bench.sent_data(leaving) == []
 
 
 def test_a_message_is_forwarded_and_delivered_once():

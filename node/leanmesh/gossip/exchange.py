@@ -24,6 +24,8 @@ class Exchange:
     promises: Promises
     # Whom we told IDONTWANT about a message, and the heartbeat that forgets it, the oldest first.
     told: dict[bytes, tuple[int, list[PeerId]]] = attrs.field(factory=dict[bytes, tuple[int, list[PeerId]]])
+    # Large messages of this pass, by topic, that the meshes have not been told of yet.
+    large: dict[str, list[bytes]] = attrs.field(factory=dict[str, list[bytes]])
     # Ids first seen until the last heartbeat, to tell a busy network from a flood of IDONTWANT.
     seen_before: int = 0
 
@@ -111,29 +113,38 @@ class Exchange:
         if self.history.evicted != evicted:
             self.state.observer.turned_away(Table.HISTORY, self.history.evicted - evicted, now_s)
 
-    def tell_unwanted(
-        self,
-        topic: Topic,
-        source: PeerState | None,
-        message_id: bytes,
-        asked: Sequence[PeerId],
-        now_s: float,
-    ) -> None:
-        """Tell the mesh, and whom we asked for it, that a large message is here already.
-
-        `source` is whom it came from: None when we made it, which unsigned messages do not show.
-        """
-        told: list[PeerId] = []
-        for peer in topic.mesh.values():
-            if peer is not source:
-                self._tell_one(peer, message_id, told)
-        for peer_id in asked:
-            peer = self.state.peers[peer_id]
-            if peer is not source and peer_id not in topic.mesh:
-                self._tell_one(peer, message_id, told)
+    def note_large(self, topic: Topic, message_id: bytes, asked: Sequence[PeerId], now_s: float) -> None:
+        """A large message is here: the peers we asked for it need not send it, and soon the mesh is told."""
+        self.large.setdefault(topic.name, []).append(message_id)
+        told = [
+            peer_id
+            for peer_id in asked
+            if peer_id not in topic.mesh and self.state.peers[peer_id].outbox.idontwant((message_id,))
+        ]
         if told:
             self.told[message_id] = (self.state.tick + self.state.params.idontwant_ttl_ticks, told)
             self.state.observer.idontwant_sent(told, topic.name, message_id, now_s)
+
+    def tell_large(self, source: PeerState | None, now_s: float) -> None:
+        """Tell the meshes which large messages need not be sent to us any more.
+
+        Once per pass: control leaves an outbox before the messages that were queued with it.  `source`
+        is whom they came from: None when we made them, which unsigned messages do not show.
+        """
+        until = self.state.tick + self.state.params.idontwant_ttl_ticks
+        for name, message_ids in self.large.items():
+            told = [
+                peer_id
+                for peer_id, peer in self.state.topics[name].mesh.items()
+                if peer is not source and peer.outbox.idontwant(message_ids)
+            ]
+            if not told:
+                continue
+            for message_id in message_ids:
+                asked = self.told.get(message_id)
+                self.told[message_id] = (until, told if asked is None else asked[1] + told)
+                self.state.observer.idontwant_sent(told, name, message_id, now_s)
+        self.large = {}
 
     def keep_promises(self, source: PeerState, message_id: bytes, now_s: float) -> list[PeerId]:
         """A message came, from whomever: ask nobody any more.  Answers who had promised it."""
@@ -221,10 +232,6 @@ class Exchange:
             self.state.observer.copies_dropped(peer.peer, drop, 1, now_s)
             return
         self.state.observer.served(peer.peer, message.topic, message_id, len(message.field), now_s)
-
-    def _tell_one(self, peer: PeerState, message_id: bytes, told: list[PeerId]) -> None:
-        if peer.outbox.idontwant(message_id):
-            told.append(peer.peer)
 
 
 def _forget_due(unwanted: dict[bytes, int], tick: int) -> None:

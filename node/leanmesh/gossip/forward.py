@@ -8,7 +8,7 @@ from leanmesh.gossip.exchange import Exchange
 from leanmesh.gossip.fanout import Fanout
 from leanmesh.gossip.outbox import Drop, Priority
 from leanmesh.gossip.rpc import Message
-from leanmesh.gossip.state import PeerState, State, Topic
+from leanmesh.gossip.state import PeerState, State, Target, Topic
 from leanmesh.identity.peer_id import PeerId
 
 
@@ -47,19 +47,19 @@ class Forward:
         if targets is None:
             targets = topic.targets = self._targets(topic)
         field = message.field
-        author = message.source
         observer = self.state.observer
+        # Only asked whether it holds a peer: the order of a set decides nothing.
+        excluded = {source, message.source, *senders} if senders else {source, message.source}
         recipients: list[PeerId] = []
-        for peer in targets:
-            peer_id = peer.peer
-            if peer_id in (source, author) or (senders and peer_id in senders):
+        for peer_id, unwanted, put in targets:
+            if peer_id in excluded:
                 continue
-            if peer.unwanted and message_id in peer.unwanted:
+            if message_id in unwanted:
                 observer.spared(peer_id, topic.name, message_id, len(field), now_s)
-            elif (drop := peer.outbox.put(message_id, field, now_s)) is not None:
-                observer.copies_dropped(peer_id, drop, 1, now_s)
-            else:
+            elif (drop := put(message_id, field, now_s)) is None:
                 recipients.append(peer_id)
+            else:
+                observer.copies_dropped(peer_id, drop, 1, now_s)
         observer.forwarded(topic.name, message_id, len(field), recipients, now_s)
 
     def publish(self, topic: Topic, message: Message, message_id: bytes, now_s: float) -> PublishReceipt:
@@ -67,7 +67,8 @@ class Forward:
         observer = self.state.observer
         self.exchange.keep(message_id, message, now_s)
         if len(message.data) >= self.state.params.idontwant_threshold_bytes:
-            self.exchange.tell_unwanted(topic, None, message_id, (), now_s)
+            self.exchange.note_large(topic, message_id, (), now_s)
+            self.exchange.tell_large(None, now_s)
         peers = self._recipients(topic, now_s)
         queued: list[PeerId] = []
         dropped: dict[str, int] = {}
@@ -85,11 +86,11 @@ class Forward:
         observer.published(topic.name, message_id, len(message.field), queued, now_s)
         return PublishReceipt(message_id, len(peers), len(queued), dropped)
 
-    def _targets(self, topic: Topic) -> list[PeerState]:
+    def _targets(self, topic: Topic) -> list[Target]:
         """The mesh, and those who are sent everything: direct peers and floodsub peers."""
         targets = dict(topic.mesh)
         targets.update(self._always(topic))
-        return list(targets.values())
+        return [(peer.peer, peer.unwanted, peer.outbox.put) for peer in targets.values()]
 
     def _always(self, topic: Topic) -> dict[PeerId, PeerState]:
         threshold = self.state.params.publish_threshold

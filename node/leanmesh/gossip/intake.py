@@ -82,7 +82,7 @@ class Intake:
             asked = exchange.keep_promises(peer, message_id, now_s)
         assert data is not None, "what could not be transformed is not admitted"
         if len(message.data) >= state.params.idontwant_threshold_bytes:
-            exchange.tell_unwanted(topic, peer, message_id, asked, now_s)
+            exchange.note_large(topic, message_id, asked, now_s)
         if rules.is_validated:
             self.tickets.append(self.validation.open(message_id, message, data, peer.peer, now_s))
             self._report_pending(now_s)

@@ -134,9 +134,15 @@ def _chunks(
 ) -> Iterator[list[bytes]]:
     """The ids in entries of at most `count`, each entry small enough for an RPC of its own."""
     room_bytes = dialect.control_bytes - 3 * _HEADER_BYTES - spare_bytes
+    ids = list(message_ids)
+    longest_bytes = max(map(len, ids), default=0)
+    if count * entries.delimited_size_bytes(longest_bytes) <= room_bytes:
+        # The common case: ids are short, and their count alone decides.
+        yield from (ids[start : start + count] for start in range(0, len(ids), count))
+        return
     chunk: list[bytes] = []
     size_bytes = 0
-    for message_id in message_ids:
+    for message_id in ids:
         id_bytes = entries.delimited_size_bytes(len(message_id))
         if chunk and (len(chunk) == count or size_bytes + id_bytes > room_bytes):
             yield chunk

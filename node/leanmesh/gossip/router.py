@@ -211,6 +211,8 @@ class Router:
             self._exchange.on_idontwant(peer, control.idontwant, now_s)
         for message in rpc.publish:
             self._intake.on_message(peer, message, now_s)
+        if self._exchange.large:
+            self._exchange.tell_large(peer, now_s)
         if control is not None:
             self._on_control(peer, control, now_s)
 

@@ -5,7 +5,7 @@ runs.  Whoever changes a table here also keeps the counts that hang on it; that
 is why meshes are entered and left through `enter_mesh` and `leave_mesh` only.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 import attrs
@@ -19,7 +19,7 @@ from leanmesh.gossip.observer import (
     PruneReason,
     Table,
 )
-from leanmesh.gossip.outbox import Outbox
+from leanmesh.gossip.outbox import Drop, Outbox
 from leanmesh.gossip.params import GossipParams
 from leanmesh.gossip.rules import TopicRules
 from leanmesh.identity.peer_id import PeerId
@@ -58,6 +58,11 @@ class PeerState:
     is_cut: bool = False
 
 
+# Whom a message may go to: the peer, what it wants no copy of, and `put` of its outbox.  Looked up
+# once per change of the mesh instead of once per copy.
+Target = tuple[PeerId, dict[bytes, int], Callable[[bytes, bytes, float], Drop | None]]
+
+
 @attrs.define(eq=False)
 class Topic:
     """One topic that somebody takes, or that we hold something for."""
@@ -72,7 +77,7 @@ class Topic:
     fanout: dict[PeerId, PeerState] = attrs.field(factory=dict[PeerId, PeerState])
     last_published_s: float | None = None
     # Whom a received message goes to; None until somebody asks after a change.
-    targets: list[PeerState] | None = None
+    targets: list[Target] | None = None
 
     @property
     def is_empty(self) -> bool:
