@@ -136,7 +136,7 @@ def _chunks(
     room_bytes = dialect.control_bytes - 3 * _HEADER_BYTES - spare_bytes
     ids = list(message_ids)
     longest_bytes = max(map(len, ids), default=0)
-    if count * entries.delimited_size_bytes(longest_bytes) <= room_bytes:
+    if min(count, len(ids)) * entries.delimited_size_bytes(longest_bytes) <= room_bytes:
         # The common case: ids are short, and their count alone decides.
         yield from (ids[start : start + count] for start in range(0, len(ids), count))
         return
