@@ -280,8 +280,10 @@ class Outbox:
 
         What is returned counts as written.  At least one message comes out of an outbox that holds any.
         """
-        bodies = pack(self._control, self.dialect) if self._control else []
-        self._control = PendingControl()
+        bodies: list[bytes] = []
+        if self._control:
+            bodies = pack(self._control, self.dialect)
+            self._control = PendingControl()
         rpcs = fill(bodies, self._take(limit_bytes), self.dialect)
         self._is_ready = self.count > 0
         if self.size_bytes * 2 <= self.limits.size_bytes and self.count * 2 <= self.limits.messages:
