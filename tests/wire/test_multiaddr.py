@@ -163,6 +163,7 @@ def test_a_peer_is_put_behind_an_address_and_taken_off_again():
     [
         ("127.0.0.1", "tcp", "/ip4/127.0.0.1/tcp/9"),
         ("::1", "quic-v1", "/ip6/::1/udp/9/quic-v1"),
+        ("::ffff:1.2.3.4", "tcp", "/ip4/1.2.3.4/tcp/9"),
         ("fe80::1%eth0", "tcp", "/ip6zone/eth0/ip6/fe80::1/tcp/9"),
     ],
 )

@@ -103,6 +103,9 @@ class Multiaddr:
         """The address of a socket, from its host (an IP address, perhaps with a zone) and port."""
         address, _, zone = host.partition("%")
         ip = ipaddress.ip_address(address)
+        # A socket for both families shows IPv4 peers so; they are to have one address, not two.
+        if isinstance(ip, ipaddress.IPv6Address) and ip.ipv4_mapped is not None:
+            ip = ip.ipv4_mapped
         components = [(f"ip{ip.version}", str(ip))]
         if zone:
             components.insert(0, ("ip6zone", zone))

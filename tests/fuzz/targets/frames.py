@@ -3,7 +3,7 @@
 from fuzz.registry import cut
 from leanmesh.wire.frames import FrameSplitter, encode_frame
 
-LIMIT_BYTES = 1000
+LIMIT_BYTES = 200
 
 SEEDS = [
     bytes((step,)) + b"".join(map(encode_frame, (b"", b"a", b"b" * 127, b"c" * 128, b"d" * LIMIT_BYTES)))
