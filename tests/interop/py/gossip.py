@@ -17,7 +17,7 @@ from libp2p.pubsub.gossipsub import (
 )
 from libp2p.pubsub.pb import rpc_pb2
 from libp2p.pubsub.pubsub import Pubsub, get_peer_and_seqno_msg_id
-from payload import MESSAGE_IDS, Payloads, latency_ms
+from payload import MESSAGE_IDS, Payloads, content_of, latency_ms, sender_of
 
 LOOK_S = 0.1
 REPORT_S = 1.0
@@ -111,22 +111,23 @@ async def receive(
     pubsub: ToldPubsub, subscription: Any, topic: str, summary: Summary, options: Namespace
 ) -> None:
     """Tell or count each message that others published."""
+    own_sender = sender_of(pubsub.my_id.to_bytes())
     while True:
         message = await subscription.get()
-        message_id = pubsub.get_message_id(message)
-        forwarder = pubsub.forwarders.get(message_id)
-        if forwarder == pubsub.my_id or message.from_id == pubsub.my_id.to_bytes():
+        content = content_of(message.data, options.is_snappy) or b""
+        if content.startswith(own_sender):
             continue
-        latency = latency_ms(message.data, options.is_snappy)
+        latency = latency_ms(content)
         summary.add(len(message.data), latency)
         if options.report == "messages":
+            message_id = pubsub.get_message_id(message)
             emit(
                 "message",
                 topic=topic,
                 id=message_id.hex(),
                 size=len(message.data),
                 sha256=hashlib.sha256(message.data).hexdigest(),
-                peer=str(forwarder),
+                peer=str(pubsub.forwarders.get(message_id)),
                 latency_ms=latency,
                 **{"from": str(ID(message.from_id)) if message.from_id else None},
             )

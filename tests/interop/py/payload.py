@@ -17,7 +17,7 @@ class Payloads:
     def __init__(self, peer_id: bytes, size: int, is_snappy: bool) -> None:
         blocks = range(-(-size // DIGEST_BYTES))
         filler = b"".join(hashlib.sha256(block.to_bytes(8, "big")).digest() for block in blocks)
-        self.sender = hashlib.sha256(peer_id).digest()[:8]
+        self.sender = sender_of(peer_id)
         self.rest = filler[HEADER_BYTES:size]
         self.is_snappy = is_snappy
         self.sequence = 0
@@ -30,12 +30,21 @@ class Payloads:
         return bytes(cramjam.snappy.compress_raw(data)) if self.is_snappy else data
 
 
-def latency_ms(data: bytes, is_snappy: bool) -> float | None:
+def content_of(data: bytes, is_snappy: bool) -> bytes | None:
+    """What was put in by a publisher; None when it cannot be read."""
+    return decompressed(data) if is_snappy else data
+
+
+def latency_ms(content: bytes) -> float | None:
     """Milliseconds since a payload was made; None when it is none of ours."""
-    content = decompressed(data) if is_snappy else data
-    if content is None or len(content) < HEADER_BYTES:
+    if len(content) < HEADER_BYTES:
         return None
     return (time.time_ns() - int.from_bytes(content[16:HEADER_BYTES], "big")) / 1e6
+
+
+def sender_of(peer_id: bytes) -> bytes:
+    """How a payload opens that this peer published."""
+    return hashlib.sha256(peer_id).digest()[:8]
 
 
 def decompressed(data: bytes) -> bytes | None:
