@@ -67,14 +67,15 @@ def pack(pending: PendingControl, dialect: Dialect) -> list[bytes]:
         entry = entries.subscription(subscribe, topic)
         is_full = len(rpc.subscriptions) == dialect.subscriptions
         room_for(len(entry), is_full=is_full).subscriptions.append(entry)
-    for entry in _mesh_entries(pending, dialect):
+    # Most RPCs carry one kind of control: what is absent costs no generator.
+    for entry in _mesh_entries(pending, dialect) if pending.mesh else ():
         room_for(len(entry)).control.append(entry)
-    for chunk in _chunks(pending.idontwant, dialect.ids_per_idontwant, dialect):
+    for chunk in _chunks(pending.idontwant, dialect.ids_per_idontwant, dialect) if pending.idontwant else ():
         entry = entries.idontwant(chunk)
         room = room_for(len(entry), is_full=rpc.idontwants == dialect.idontwants)
         room.control.append(entry)
         room.idontwants += 1
-    for entry in _gossip_entries(pending, dialect):
+    for entry in _gossip_entries(pending, dialect) if pending.iwant or pending.ihave else ():
         room_for(len(entry)).control.append(entry)
     return [each.body() for each in rpcs]
 
