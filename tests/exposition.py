@@ -58,6 +58,7 @@ def read_page(body: bytes, *, is_openmetrics: bool) -> Page:
         else:
             _read_sample(page, line, family, is_openmetrics=is_openmetrics)
     for name, kind in page.types.items():
+        _check_grouping(name, page.families[name])
         assert page.families[name], f"{name} has no series"
         if kind == "histogram":
             _check_histogram(name, page.families[name])
@@ -102,6 +103,18 @@ def read_labels(text: str) -> Labels:
         end = match.end()
     assert len({name for name, _ in labels}) == len(labels), f"a label twice: {text!r}"
     return tuple(labels)
+
+
+def _check_grouping(family: str, samples: dict[tuple[str, Labels], float]) -> None:
+    """The lines of one label set must stand together."""
+    finished: set[Labels] = set()
+    current: Labels | None = None
+    for _, labels in samples:
+        group = tuple(pair for pair in labels if pair[0] != "le")
+        assert group not in finished, f"{family}: the lines of {group} are torn apart"
+        if group != current and current is not None:
+            finished.add(current)
+        current = group
 
 
 def _check_histogram(family: str, samples: dict[tuple[str, Labels], float]) -> None:

@@ -8,11 +8,11 @@ import harness
 import trio
 from harness import Result
 from leanmesh.metrics.cells import Cells
+from leanmesh.metrics.cells_encoder import CellsEncoder
 from leanmesh.metrics.family import CounterSpec, GaugeSpec, HistogramSpec
 from leanmesh.metrics.page import PageFormat
 from leanmesh.metrics.params import MetricsParams
 from leanmesh.metrics.snapshotter import Snapshotter
-from leanmesh.metrics.templates import CellsEncoder
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 SERIES = 10_000

@@ -133,7 +133,7 @@ def test_a_histogram_adds_up_its_bands():
         'test_seconds_count{topic="a"} 5',
         'test_seconds_sum{topic="a"} 12.25',
     ]
-    assert encoded.created_lines == b'test_seconds_created{topic="a"} 1000.5\n'
+    assert encoded.openmetrics_lines == encoded.lines + b'test_seconds_created{topic="a"} 1000.5\n'
 
 
 def test_a_family_answers_to_its_own_name_and_to_those_of_its_samples():

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Collection, Iterable
 from functools import cached_property
-from itertools import chain
 
 import attrs
 
@@ -11,8 +10,7 @@ from leanmesh.metrics.family import FamilySpec, HistogramSpec
 from leanmesh.metrics.sample import Family, HistogramValue, Series
 from leanmesh.metrics.text import (
     as_bytes,
-    created_prefix,
-    has_created,
+    created_line,
     header,
     line_prefixes,
     number_text,
@@ -24,13 +22,13 @@ from leanmesh.metrics.text import (
 class EncodedFamily:
     """One family of one snapshot: its sample lines as bytes, and its values when somebody wants them.
 
-    The lines are the same in both formats.  `created_lines` are for OpenMetrics
-    alone, and empty unless the settings ask for them.
+    The lines are the same in both formats, unless the settings ask for the
+    `_created` lines that only OpenMetrics has.
     """
 
     spec: FamilySpec
     lines: bytes
-    created_lines: bytes
+    openmetrics_lines: bytes
     _read: Callable[[], Family]
 
     @cached_property
@@ -46,7 +44,7 @@ class EncodedFamily:
     @property
     def openmetrics(self) -> bytes:
         """The family in OpenMetrics 1.0."""
-        return header(self.spec, is_openmetrics=True) + self.lines + self.created_lines
+        return header(self.spec, is_openmetrics=True) + self.openmetrics_lines
 
 
 @attrs.frozen(eq=False)
@@ -92,14 +90,15 @@ def named(families: Iterable[EncodedFamily], names: Collection[str]) -> list[Enc
 
 def encode_family(family: Family, *, with_created: bool) -> EncodedFamily:
     """Encode the values of a source.  The cells, which are many, have templates instead."""
-    lines = b"".join(chain.from_iterable(_series_lines(family.spec, series) for series in family.series))
-    created = b""
-    if with_created and has_created(family.spec):
-        created = b"".join(
-            created_prefix(family.spec, series.labels) + as_bytes(number_text(series.created_unix_s)) + b"\n"
-            for series in family.series
+    parts = [b"".join(_series_lines(family.spec, series)) for series in family.series]
+    lines = openmetrics_lines = b"".join(parts)
+    if with_created:
+        # The lines of one series must stay together.
+        openmetrics_lines = b"".join(
+            part + created_line(family.spec, series.labels, series.created_unix_s)
+            for part, series in zip(parts, family.series, strict=True)
         )
-    return EncodedFamily(family.spec, lines, created, lambda: family)
+    return EncodedFamily(family.spec, lines, openmetrics_lines, lambda: family)
 
 
 def _series_lines(spec: FamilySpec, series: Series) -> Iterable[bytes]:

@@ -14,6 +14,7 @@ import attrs
 import trio
 
 from leanmesh.metrics.cells_copy import CellsCopy
+from leanmesh.metrics.cells_encoder import CellsEncoder
 from leanmesh.metrics.family import FamilySpec
 from leanmesh.metrics.page import Page, PageFormat, Pages, partial_page
 from leanmesh.metrics.params import MetricsParams
@@ -22,7 +23,6 @@ from leanmesh.metrics.report import Report
 from leanmesh.metrics.sample import Family
 from leanmesh.metrics.snapshot import EncodedFamily, Snapshot, encode_family, named
 from leanmesh.metrics.sources import ReadSamples, SourceHandle, Sources
-from leanmesh.metrics.templates import CellsEncoder
 
 
 class CellStore(Protocol):

@@ -108,11 +108,9 @@ def line_prefixes(spec: FamilySpec, labels: tuple[str, ...]) -> tuple[bytes, ...
     return tuple(map(as_bytes, (*lines, f"{spec.name}_count{plain} ", f"{spec.name}_sum{plain} ")))
 
 
-def created_prefix(spec: FamilySpec, labels: tuple[str, ...]) -> bytes:
-    """What stands before the time of creation of one counter or histogram."""
-    return as_bytes(f"{base_name(spec)}_created{label_text(spec.labels, labels)} ")
-
-
-def has_created(spec: FamilySpec) -> bool:
-    """Whether OpenMetrics knows a time of creation for this kind of family."""
-    return isinstance(spec, CounterSpec | HistogramSpec)
+def created_line(spec: FamilySpec, labels: tuple[str, ...], created_unix_s: float) -> bytes:
+    """The `_created` line of one series; nothing for gauges, which have none."""
+    if isinstance(spec, GaugeSpec):
+        return b""
+    number = number_text(created_unix_s)
+    return as_bytes(f"{base_name(spec)}_created{label_text(spec.labels, labels)} {number}\n")

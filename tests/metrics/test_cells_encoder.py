@@ -13,11 +13,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from leanmesh.metrics._cells import ffi, lib
 from leanmesh.metrics.cells import Cells
+from leanmesh.metrics.cells_encoder import CellsEncoder
 from leanmesh.metrics.family import OTHER, CounterSpec, FamilySpec, GaugeSpec, HistogramSpec
+from leanmesh.metrics.page import PageFormat
 from leanmesh.metrics.params import MetricsParams
 from leanmesh.metrics.sample import HistogramValue, Sample
 from leanmesh.metrics.snapshotter import Snapshotter
-from leanmesh.metrics.templates import CellsEncoder
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 
 RECEIVED = CounterSpec(
     "test_received_total", 'Received "things".', labels=("topic", "reason"), series_limit=6
@@ -137,6 +139,32 @@ async def test_one_script_of_events_gives_the_same_body_from_the_cells_and_from_
             (family.spec, [(s.labels, s.value) for s in family.series]) for family in theirs.families
         ]
         read_page(ours.text, is_openmetrics=False)
+
+
+async def test_created_lines_stay_with_their_series_from_cells_as_from_sources(autojump_clock):
+    params = MetricsParams(has_created_samples=True)
+    real, model = RealCells(), ModelCells()
+    from_cells = Snapshotter(params, cells=real.cells, wall_clock=lambda: 1000.25)
+    from_model = Snapshotter(params, wall_clock=lambda: 1000.25)
+    from_model.add_source("model", SPECS, model.samples)
+    play(real, seed=3, events=300)
+    play(model, seed=3, events=300)
+
+    ours = await from_cells.page(PageFormat.OPENMETRICS)
+    theirs = await from_model.page(PageFormat.OPENMETRICS)
+
+    assert from_cells.current.openmetrics == from_model.current.openmetrics
+    assert from_cells.current.text == from_model.current.text
+    for page in (ours, theirs):
+        read_page(page.body, is_openmetrics=True)
+        created = [
+            sample
+            for family in parse_openmetrics(page.body.decode())
+            for sample in family.samples
+            if sample.name.endswith("_created")
+        ]
+        assert {sample.value for sample in created} == {1000.25}
+        assert len(created) > 10
 
 
 async def test_a_label_set_that_comes_back_begins_at_zero_with_a_new_time(autojump_clock):
