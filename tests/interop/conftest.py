@@ -2,18 +2,21 @@
 
 from collections.abc import Awaitable, Callable
 from functools import partial
+from pathlib import Path
 
 import pytest
 import trio
 from interop.build import LANGUAGES
 from interop.peers import Peer, skip_without, start_peer
 
+HERE = Path(__file__).parent
+
 StartPeer = Callable[..., Awaitable[Peer]]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
-        if "interop" in item.path.parts:
+        if item.path.is_relative_to(HERE):
             item.add_marker(pytest.mark.interop(*languages_of(item)))
 
 
