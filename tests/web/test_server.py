@@ -104,6 +104,16 @@ async def test_connections_beyond_the_limit_are_told_so_and_counted(start):
     assert (await endpoint.get("/healthz")).status == 200
 
 
+async def test_the_courtesy_towards_refused_connections_is_bounded_too(start):
+    endpoint = await start(connections_limit=1)
+    async with await endpoint.connect():
+        await until(lambda: endpoint.server.connection_count == 1)
+        async with await endpoint.connect() as refused:
+            assert status(bytes(await refused.receive_some())) == 503
+            # While the first is waited for to close, the second is closed without a word.
+            assert await endpoint.send(b"") == b""
+
+
 async def test_a_head_beyond_the_limit_is_refused(start):
     endpoint = await start(head_limit_bytes=2048)
     assert status(await endpoint.send(b"GET / HTTP/1.1\r\nX: " + b"x" * 4096)) == 431
