@@ -2,11 +2,11 @@
 
 import sys
 
-from gossip.simulator.network import Network
 from leanmesh.gossip.message_id import sha256_of_data
 from leanmesh.gossip.params import GossipParams
 from leanmesh.gossip.rules import TopicRules
 from leanmesh.gossip.validation import Ticket, Verdict
+from simulator.network import Network
 
 TOPIC = "blocks"
 PARAMS = GossipParams(mesh_target=4, mesh_low=3, mesh_high=6, mesh_best=2, mesh_outbound=1)

@@ -2,13 +2,13 @@
 
 import pytest
 from gossip.one_router import Books, Recording
-from gossip.simulator.network import Network, Node
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from leanmesh.gossip.params import GossipParams
 from leanmesh.gossip.signing import SignaturePolicy, Signer
 from leanmesh.gossip.wire_params import OutboxLimits
 from leanmesh.identity.keys import KeyKind, PrivateKey
+from simulator.network import Network, Node
 
 TOPIC = "blocks"
 KEYS = [PrivateKey.of_kind(KeyKind.ED25519, bytes([number]) * 32) for number in range(3)]

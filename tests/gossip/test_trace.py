@@ -10,10 +10,10 @@ from pathlib import Path
 import attrs
 import pytest
 from gossip import scenario
-from gossip.simulator.network import Node
 from leanmesh.gossip.params import GossipParams
 from leanmesh.gossip.router import Router
 from leanmesh.gossip.trace import UnknownEvent, replay
+from simulator.network import Node
 
 TESTS = Path(__file__).parent.parent
 

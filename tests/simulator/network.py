@@ -5,7 +5,6 @@ import random
 from collections.abc import Callable, Iterable
 
 import attrs
-from gossip.simulator.links import Link
 from leanmesh.errors import RemoteError
 from leanmesh.gossip.forward import PublishReceipt
 from leanmesh.gossip.observer import CutReason, Observer
@@ -16,6 +15,8 @@ from leanmesh.gossip.trace import Recorder
 from leanmesh.gossip.validation import Ticket, Verdict
 from leanmesh.identity.peer_id import PeerId
 from leanmesh.wire.varint import decode_varint
+
+from simulator.links import Link
 
 DRAIN_BYTES = 64 * 1024
 NEWEST = "/meshsub/1.2.0"
