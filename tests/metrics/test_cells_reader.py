@@ -3,6 +3,8 @@
 import contextlib
 import os
 import stat
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -10,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from leanmesh.errors import LocalError
-from leanmesh.metrics.block import NAMES_BYTES_PER_WORD, process_is_alive, process_started_ticks
+from leanmesh.metrics.block import NAMES_BYTES_PER_WORD, Block, process_is_alive, process_started_ticks
 from leanmesh.metrics.cells import Cells, CellsReader, CellsUnreadable, make_memfd, runtime_directory
 from leanmesh.metrics.family import CounterSpec, GaugeSpec, HistogramSpec
 from leanmesh.metrics.names import NameReader
@@ -78,6 +80,7 @@ def test_the_head_says_who_writes_and_how_the_loop_is(cells):
 def test_a_reader_follows_label_sets_that_come_and_go(cells):
     reader = CellsReader.open(cells.block.path)
     versions = set()
+    cells.words[cells.counter(MESSAGES, "stays", "")] = 1
     # Far more names than the area holds at once: the log is written anew again and again.
     for number in range(3000):
         label = f"peer-{number}"
@@ -89,6 +92,56 @@ def test_a_reader_follows_label_sets_that_come_and_go(cells):
         cells.release(LATENESS, label)
     assert len(versions) == 3000
     assert cells.dropped() == {}
+
+
+def test_names_that_are_written_anew_twice_while_they_are_read_are_read_again(cells, monkeypatch):
+    reader = CellsReader.open(cells.block.path)
+    cells.words[cells.counter(MESSAGES, "stays", "")] = 1
+    # Its lines are in this log only: the same bytes of a later log end in the middle of a line.
+    cells.counter(MESSAGES, "gone", "")
+    cells.release(MESSAGES, "gone", "")
+    generation = cells.block.head.names >> 32
+    read_names, calls = Block.read_names, []
+
+    def read_late(block, *arguments):
+        calls.append(arguments)
+        if len(calls) == 1:
+            number = 0
+            while cells.block.head.names >> 32 < generation + 2:
+                cells.counter(MESSAGES, str(number), "")
+                cells.release(MESSAGES, str(number), "")
+                cells.copy()
+                number += 1
+        return read_names(block, *arguments)
+
+    monkeypatch.setattr(Block, "read_names", read_late)
+    assert values_of(reader.copy()) == values_of(cells.copy())
+    assert [arguments[0] for arguments in calls] == [generation, generation + 2]
+
+
+def test_names_full_of_what_lives_are_not_written_anew_in_vain(cells):
+    number = 0
+    while cells.block.head.names >> 32 == 0:
+        cells.counter(MESSAGES, str(number), "")
+        cells.release(MESSAGES, str(number), "")
+        cells.copy()
+        number += 1
+    while not cells.dropped():
+        cells.counter(MESSAGES, f"{number} {'x' * 500}", "")
+        number += 1
+    names = cells.block.head.names
+    for _ in range(20):
+        cells.counter(MESSAGES, f"{number} {'x' * 500}", "")
+        number += 1
+    # `other` may have been named; nothing else was.
+    assert cells.block.head.names >> 32 == names >> 32
+    assert cells.dropped() == {MESSAGES.name: 21}
+
+
+def test_anonymous_cells_are_read_in_their_own_process():
+    cells = Cells.anonymous(CAPACITY)
+    cells.words[cells.counter(MESSAGES, "a", "b")] = 4
+    assert values_of(CellsReader(cells.block).copy()) == {MESSAGES: {("a", "b"): 4}}
 
 
 def test_a_late_reader_sees_only_what_lives(cells):
@@ -206,6 +259,12 @@ def test_a_pid_that_was_given_to_another_process_is_told_apart():
     assert process_is_alive(os.getpid(), 0)
     assert not process_is_alive(os.getpid(), ticks + 1)
     assert not process_is_alive(2**31 - 1, 0)
+
+
+def test_a_process_that_nobody_has_waited_for_is_dead():
+    with subprocess.Popen([sys.executable, "-c", ""]) as process:
+        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+        assert not process_is_alive(process.pid, process_started_ticks(process.pid))
 
 
 def test_the_runtime_directory_is_closed_to_others(tmp_path, monkeypatch):
