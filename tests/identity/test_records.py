@@ -109,3 +109,37 @@ def test_a_record_is_sealed_by_its_own_peer():
 def test_any_signed_payload_is_a_record_or_refused(payload: bytes):
     with contextlib.suppress(RemoteError):
         assert PeerRecord.open(sealed(payload)).peer == KEY.peer_id
+
+
+# Peer records of nodes on 127.0.0.1, as other implementations sealed them.
+SEALED_BY_OTHERS = {
+    "go-libp2p/0.51.0": (
+        "0a2408011220a4fc7080f0e1832068b4ec1e2c29ef07ed8cd0a722ee69e4b61171323c01a701120203011a3e0a260024"
+        "08011220a4fc7080f0e1832068b4ec1e2c29ef07ed8cd0a722ee69e4b61171323c01a70110bfc2c5b5d9a2faf4181a0a"
+        "0a08047f0000010697592a40b32fb883e824750f8517157101011c97c15938fafe93cbd41836e5a357fcd49102b7de11"
+        "95a940d882aafd4a331b0b4aa850aa8ac728c13b17a90156ed813503"
+    ),
+    "js-libp2p/3.3.11": (
+        "0a2408011220173fec732d9114c34c801919fcde61cdc72999a5250ab67fbb5f9d0ac840c834120203011a3b0a260024"
+        "08011220173fec732d9114c34c801919fcde61cdc72999a5250ab67fbb5f9d0ac840c83410d282d4dc9f341a0a0a0804"
+        "7f00000106b1712a40edaa3245b62c705994fb2bb0dfe58a1700bf1e736c23410fa02e172d505acec6186af9809727d2"
+        "82e916e88052eaeba4b1b327419166f969ae4effc7f300f508"
+    ),
+    "py-libp2p/0.8.1": (
+        "0a24080112200b4a2bbe32793f7cb3c7669b0eaa0f7363685669dcce235828d4b0bbf063db58120203011a670a260024"
+        "080112200b4a2bbe32793f7cb3c7669b0eaa0f7363685669dcce235828d4b0bbf063db5810fe8c8790ffa2faf4181a33"
+        "0a31047f00000106851ba503260024080112200b4a2bbe32793f7cb3c7669b0eaa0f7363685669dcce235828d4b0bbf0"
+        "63db582a40ebf8a1b76e48a0eeebba36c0b1d4fbfedf7c6c596c2d375a422aad2652b1ecd6b819d3f3ec17338bca53c9"
+        "82c7f2ee4feda40cc348bd4d35ea26685487b73205"
+    ),
+}
+
+
+@pytest.mark.parametrize("sealed_by", SEALED_BY_OTHERS)
+def test_records_of_other_implementations_open(sealed_by: str):
+    envelope = bytes.fromhex(SEALED_BY_OTHERS[sealed_by])
+    record = PeerRecord.open(envelope)
+    assert record.peer.text.startswith("12D3KooW")
+    assert record.sequence_number > 1_700_000_000_000
+    assert [address[:5].hex() for address in record.addresses] == ["047f000001"]
+    assert SignedEnvelope.decode(envelope, DOMAIN).encode() == envelope
