@@ -19,11 +19,15 @@ from leanmesh.transport.errors import (
 from leanmesh.transport.limits import Limits
 from leanmesh.transport.observer import TransportObserver
 from leanmesh.transport.params import TransportParams
-from leanmesh.transport.resolve import resolve
+from leanmesh.transport.resolve import Resolver
 from leanmesh.wire.multiaddr import Multiaddr
 
 if TYPE_CHECKING:
     from random import Random
+
+
+# Stands for the transport of an address whose name did not resolve, so that it is counted as well.
+RESOLVING = "resolve"
 
 
 class Dialer:
@@ -36,12 +40,14 @@ class Dialer:
         limits: Limits,
         observer: TransportObserver,
         transports: Sequence[Transport],
+        resolver: Resolver | None = None,
     ) -> None:
         self._params = params
         self._limits = limits
         self._observer = observer
         self._transports = transports
         self._backoff = DialBackoff(params, random)
+        self._resolver = resolver or Resolver(params)
 
     async def dial(self, addresses: Sequence[Multiaddr], *, ignore_backoff: bool) -> OwnedConnection:
         """The first connection that comes about.  It is counted in the limits: its owner counts it off."""
@@ -49,10 +55,10 @@ class Dialer:
         resting: list[DialBackedOff] = []
         for address in addresses:
             try:
-                resolved = await resolve(address, self._params)
+                resolved = await self._resolver.resolve(address)
             except ConnectError as error:
                 failures.append(error)
-                self._observer.dial_failed("", error, 0.0)
+                self._observer.dial_failed(RESOLVING, error, 0.0)
                 continue
             for target in resolved:
                 now_s = trio.current_time()

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 class TransportObserver(Protocol):
     """The observer's interface.  Subclass it and override; what is left out does nothing.
 
-    `transport` is a transport's name: tcp, quic or memory.
+    `transport` is a transport's name: tcp, quic or memory; `resolve` for a dial
+    that ended before its address had one.
     """
 
     def listening(self, address: "Multiaddr") -> None:
