@@ -32,9 +32,20 @@ class Node:
         return max(sample.value for sample in family.samples if sample.name.endswith("_count"))
 
 
+# Ports of the test's own: another node may run on this machine.
+SETTINGS = """
+[web]
+listen = "127.0.0.1:0"
+[[network]]
+listen = ["/ip4/127.0.0.1/tcp/0"]
+"""
+
+
 @pytest.fixture
-def node() -> Iterator[Node]:
-    command = [sys.executable, "-m", "leanmesh", "run", "--metrics", "127.0.0.1:0", "--log-format", "json"]
+def node(tmp_path: Path) -> Iterator[Node]:
+    config = tmp_path / "node.toml"
+    config.write_text(SETTINGS)
+    command = [sys.executable, "-m", "leanmesh", "run", "--config", str(config), "--log-format", "json"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
             ready = json.loads(process.stdout.readline())
