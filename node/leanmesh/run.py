@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from importlib.metadata import version
 from pathlib import Path
 from random import Random, SystemRandom
+from typing import Any
 
 import attrs
 import trio
@@ -24,17 +25,30 @@ from leanmesh.metrics.cells import Cells, runtime_directory
 from leanmesh.metrics.mesh_peers import add_mesh_peers
 from leanmesh.metrics.process import add_process_metrics
 from leanmesh.metrics.snapshotter import Snapshotter
+from leanmesh.service.api import describe_mesh, describe_node, describe_peers
 from leanmesh.service.network import Network
 from leanmesh.service.network_metrics import AllNetworkMetrics
 from leanmesh.service.node import Node
 from leanmesh.service.params import NetworkParams
+from leanmesh.service.subscriptions import Overflow, ReceivedMessage
 from leanmesh.settings import Settings
 from leanmesh.transport.assembly import memory_switch, tcp_switch
 from leanmesh.transport.memory import MemoryHost
 from leanmesh.transport.observer import TransportObserver
 from leanmesh.transport.switch import Switch
-from leanmesh.web.endpoints import build_app
+from leanmesh.web.endpoints import JsonSource, build_app
 from leanmesh.web.server import HttpServer
+
+# What the commands need of the layers below.
+__all__ = [
+    "Node",
+    "Overflow",
+    "Ready",
+    "ReceivedMessage",
+    "client_settings",
+    "open_node",
+    "run",
+]
 
 LOGGER = logging.getLogger(__name__)
 
@@ -177,11 +191,26 @@ async def run(
             open_node(settings, cells=cells, hosts=hosts, seed=seed) as node,
             trio.open_nursery() as nursery,
         ):
-            server = HttpServer(build_app(node.snapshotter, settings.web), settings.web, node.contained)
+            app = build_app(node.snapshotter, settings.web, json_sources=_api(node))
+            server = HttpServer(app, settings.web, node.contained)
             address = await nursery.start(server.run)
             task_status.started(Ready(node, f"http://{address}/metrics", cells.block.path))
     finally:
         cells.close()
+
+
+def _api(node: Node) -> dict[str, JsonSource]:
+    return {
+        "/api/node": lambda: describe_node(node),
+        "/api/peers": lambda: describe_peers(node),
+        "/api/mesh": lambda: describe_mesh(node),
+    }
+
+
+def client_settings(**network: Any) -> Settings:
+    """Settings of a node that serves one command: it listens nowhere and takes only what is given."""
+    given = {name: value for name, value in network.items() if value is not None}
+    return Settings(network=(NetworkParams(listen=(), **given),))
 
 
 def open_cells() -> Cells:

@@ -1,6 +1,7 @@
 """The `leanmesh` command: a group whose commands are imported only when they are called."""
 
 import importlib
+import os
 import sys
 
 import click
@@ -11,8 +12,15 @@ from leanmesh.errors import LocalError, NodeError
 COMMANDS: dict[str, str] = {
     "cells": "leanmesh.cli.cells:cells",
     "check-config": "leanmesh.cli.check_config:check_config",
+    "devnet": "leanmesh.cli.devnet:devnet",
+    "id": "leanmesh.cli.ping:show_id",
     "key": "leanmesh.cli.key:key",
+    "mesh": "leanmesh.cli.peers:mesh",
+    "peers": "leanmesh.cli.peers:peers",
+    "ping": "leanmesh.cli.ping:ping",
+    "publish": "leanmesh.cli.publish:publish",
     "run": "leanmesh.cli.run:command",
+    "subscribe": "leanmesh.cli.subscribe:subscribe",
 }
 
 
@@ -44,6 +52,9 @@ def main() -> None:
     """Run the command line.  Exit codes: 0 done, 1 failed at run time, 2 wrong usage or settings."""
     try:
         root(prog_name="leanmesh")
+    except BrokenPipeError:
+        # Whoever read our output has enough.  What is still buffered goes nowhere, without a complaint.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except NodeError as error:
         click.echo(f"error: {error}", err=True)
         sys.exit(2 if isinstance(error, LocalError) else 1)

@@ -1,41 +1,94 @@
 """`leanmesh run`: one node, until it is told to stop."""
 
-import json
-import logging
 import os
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import click
 import trio
 
-from leanmesh.cli.lifetime import run_until_stopped
+from leanmesh.cli.lifetime import run_command
+from leanmesh.cli.network_options import flags, options
+from leanmesh.cli.output import emit, log_to_output, say
+from leanmesh.errors import LocalError
 from leanmesh.run import Ready, run
 from leanmesh.settings import Settings, load
 
 
 @click.command("run")
-@click.option(
-    "--config", type=click.Path(path_type=Path), help="TOML file of settings (see leanmesh check-config)."
+@options(
+    "config",
+    "profile",
+    "key",
+    "listen",
+    "announce",
+    "peer",
+    "topic",
+    "role",
+    "signing",
+    "message_id",
+    "metrics",
+    "log_format",
 )
 @click.option(
-    "--metrics", metavar="HOST:PORT", help="Where to serve HTTP; port 0 takes a free one.  [127.0.0.1:9470]"
+    "--bootnodes", type=click.Path(path_type=Path), metavar="FILE", help="nodes.yaml of a lean network."
 )
-@click.option("--log-format", type=click.Choice(["text", "json"]), default="text", show_default=True)
-def command(config: Path | None, metrics: str | None, log_format: str) -> None:
-    """Run a node until Ctrl-C or SIGTERM."""
-    flags = {} if metrics is None else {"web.listen": ("--metrics", metrics)}
-    settings = load(config, os.environ, flags).settings
-    logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    trio.run(run_until_stopped, partial(_serve, settings, is_json=log_format == "json"))
+def command(config: Path | None, bootnodes: Path | None, log_format: str, **given: Any) -> None:
+    """Run a node until Ctrl-C or SIGTERM.
+
+    It joins the network of its peers, relays the topics it takes, and serves
+    /metrics, /healthz and /api on the metrics address.  Flags go before the
+    environment (LEANMESH_WEB__LISTEN=...), and that before the file.
+
+    \b
+    leanmesh run --topic news --peer /ip4/192.0.2.7/tcp/9000/p2p/12D3Koo...
+    """
+    if bootnodes is not None:
+        raise LocalError(
+            "--bootnodes lists ENRs of a lean network; this version dials with --peer MULTIADDR only"
+        )
+    settings = load(config, os.environ, flags(given)).settings
+    log_to_output(log_format)
+    run_command(partial(_serve, settings, is_json=log_format == "json"))
 
 
 async def _serve(settings: Settings, *, is_json: bool) -> None:
     async with trio.open_nursery() as nursery:
         ready = await nursery.start(run, settings)
-        _announce(ready, is_json=is_json)
+        if is_json:
+            _emit_ready(ready)
+        else:
+            _say_ready(ready, settings)
 
 
-def _announce(ready: Ready, *, is_json: bool) -> None:
-    facts = {"event": "ready", "metrics": ready.metrics_url, "cells": str(ready.cells_path or "")}
-    click.echo(json.dumps(facts) if is_json else f"ready: {ready.metrics_url}")
+def _emit_ready(ready: Ready) -> None:
+    first = ready.node.network()
+    emit(
+        event="ready",
+        peer_id=str(first.key.peer_id),
+        listen=[str(address) for address in first.listen_addresses],
+        metrics=ready.metrics_url,
+        cells=str(ready.cells_path or ""),
+        networks=[
+            {
+                "network_id": network_id,
+                "peer_id": str(network.key.peer_id),
+                "listen": [str(address) for address in network.listen_addresses],
+                "topics": list(network.topics),
+            }
+            for network_id, network in ready.node.networks.items()
+        ],
+    )
+
+
+def _say_ready(ready: Ready, settings: Settings) -> None:
+    for network_id, network in ready.node.networks.items():
+        params = network.params
+        say(f"network {network_id}: we are {network.key.peer_id}")
+        for address in network.listen_addresses:
+            say(f"  listening on {address}")
+        say(f"  topics: {', '.join(network.topics) or 'none; give --topic to take part in a mesh'}")
+        if not params.peers:
+            say("  peers: none configured; others must dial us, or give --peer")
+    say(f"metrics: {ready.metrics_url}")

@@ -8,7 +8,7 @@ from leanmesh.gossip.history import History
 from leanmesh.gossip.observer import Misbehaviour, Table
 from leanmesh.gossip.outbox import Drop, Priority
 from leanmesh.gossip.promises import Promises
-from leanmesh.gossip.rpc import IHave, Message
+from leanmesh.gossip.rpc import IHave
 from leanmesh.gossip.seen import SeenIds
 from leanmesh.gossip.state import PeerState, State, Topic
 from leanmesh.identity.peer_id import PeerId
@@ -101,17 +101,8 @@ class Exchange:
 
     def remember(self, message_id: bytes, now_s: float) -> None:
         """Mark an id as seen; count what the bound of the table cost."""
-        evicted = self.seen.evicted
-        self.seen.add(message_id, now_s)
-        if self.seen.evicted != evicted:
+        if self.seen.add(message_id, now_s):
             self.state.observer.turned_away(Table.SEEN, 1, now_s)
-
-    def keep(self, message_id: bytes, message: Message, now_s: float) -> None:
-        """Keep a message for those who ask; count what the bound of the history cost."""
-        evicted = self.history.evicted
-        self.history.put(message_id, message)
-        if self.history.evicted != evicted:
-            self.state.observer.turned_away(Table.HISTORY, self.history.evicted - evicted, now_s)
 
     def note_large(self, topic: Topic, message_id: bytes, asked: Sequence[PeerId], now_s: float) -> None:
         """A large message is here: the peers we asked for it need not send it, and soon the mesh is told."""
@@ -222,16 +213,17 @@ class Exchange:
         if message_id not in self.history.messages:
             peer.iwant_unknown += 1
             return
-        message = self.history.serve(message_id, peer.peer, self.state.params.retransmission_limit)
-        if message is None:
+        kept = self.history.serve(message_id, peer.peer, self.state.params.retransmission_limit)
+        if kept is None:
             self.state.misbehaved(peer, Misbehaviour.IWANT_FLOOD, now_s)
             return
+        topic, field = kept
         peer.iwant_answered += 1
-        drop = peer.outbox.put(message_id, message.field, now_s, Priority.ANSWER)
+        drop = peer.outbox.put(message_id, field, now_s, Priority.ANSWER)
         if drop is not None:
             self.state.observer.copies_dropped(peer.peer, drop, 1, now_s)
             return
-        self.state.observer.served(peer.peer, message.topic, message_id, len(message.field), now_s)
+        self.state.observer.served(peer.peer, topic, message_id, len(field), now_s)
 
 
 def _forget_due(unwanted: dict[bytes, int], tick: int) -> None:

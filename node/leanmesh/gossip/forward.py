@@ -6,6 +6,7 @@ import attrs
 
 from leanmesh.gossip.exchange import Exchange
 from leanmesh.gossip.fanout import Fanout
+from leanmesh.gossip.observer import Table
 from leanmesh.gossip.outbox import Drop, Priority
 from leanmesh.gossip.rpc import Message
 from leanmesh.gossip.state import PeerState, State, Target, Topic
@@ -42,11 +43,12 @@ class Forward:
         now_s: float,
     ) -> None:
         """Queue an accepted message for the mesh, but for those who have it."""
-        self.exchange.keep(message_id, message, now_s)
+        field = message.field
+        if evicted := self.exchange.history.put(message_id, topic.name, field):
+            self.state.observer.turned_away(Table.HISTORY, evicted, now_s)
         targets = topic.targets
         if targets is None:
             targets = topic.targets = self._targets(topic)
-        field = message.field
         observer = self.state.observer
         # Only asked whether it holds a peer: the order of a set decides nothing.
         excluded = {source, message.source, *senders} if senders else {source, message.source}
@@ -65,7 +67,8 @@ class Forward:
     def publish(self, topic: Topic, message: Message, message_id: bytes, now_s: float) -> PublishReceipt:
         """Queue a message of our own."""
         observer = self.state.observer
-        self.exchange.keep(message_id, message, now_s)
+        if evicted := self.exchange.history.put(message_id, topic.name, message.field):
+            observer.turned_away(Table.HISTORY, evicted, now_s)
         if len(message.data) >= self.state.params.idontwant_threshold_bytes:
             self.exchange.note_large(topic, message_id, (), now_s)
             self.exchange.tell_large(None, now_s)

@@ -4,7 +4,6 @@ from collections import deque
 
 import attrs
 
-from leanmesh.gossip.rpc import Message
 from leanmesh.identity.peer_id import PeerId
 
 
@@ -19,9 +18,9 @@ class History:
     length: int
     gossip_length: int
     limit_bytes: int
-    messages: dict[bytes, Message] = attrs.field(factory=dict[bytes, Message])
+    # Topic and publish entry: what serving needs.  The data would be held twice otherwise.
+    messages: dict[bytes, tuple[str, bytes]] = attrs.field(factory=dict[bytes, tuple[str, bytes]])
     size_bytes: int = 0
-    evicted: int = 0
     # Ids by topic, the newest window at the left.
     windows: deque[dict[str, list[bytes]]] = attrs.field(factory=_no_windows)
     # How often each message went to each peer that asked for it.
@@ -30,33 +29,38 @@ class History:
     def __len__(self) -> int:
         return len(self.messages)
 
-    def put(self, message_id: bytes, message: Message) -> None:
-        """Keep a valid message; the oldest make room."""
+    def put(self, message_id: bytes, topic: str, field: bytes) -> int:
+        """Keep the publish entry of a valid message; how many of the oldest had to make room."""
         if message_id in self.messages:
-            return
-        self.messages[message_id] = message
+            return 0
+        self.messages[message_id] = (topic, field)
         window = self.windows[0]
-        ids = window.get(message.topic)
+        ids = window.get(topic)
         if ids is None:
-            window[message.topic] = [message_id]
+            window[topic] = [message_id]
         else:
             ids.append(message_id)
-        self.size_bytes += len(message.field)
+        self.size_bytes += len(field)
+        evicted = 0
         while self.size_bytes > self.limit_bytes:
-            self.evicted += 1
+            evicted += 1
             self._drop(next(iter(self.messages)))
+        return evicted
 
-    def serve(self, message_id: bytes, peer: PeerId, times_limit: int) -> Message | None:
-        """The message, counted as sent once more to this peer; None beyond the limit or when unknown."""
-        message = self.messages.get(message_id)
-        if message is None:
+    def serve(self, message_id: bytes, peer: PeerId, times_limit: int) -> tuple[str, bytes] | None:
+        """Topic and publish entry, counted as sent once more to this peer.
+
+        None beyond the limit, or when the message is not there.
+        """
+        kept = self.messages.get(message_id)
+        if kept is None:
             return None
         by_peer = self.served.setdefault(message_id, {})
         times = by_peer.get(peer, 0)
         if times >= times_limit:
             return None
         by_peer[peer] = times + 1
-        return message
+        return kept
 
     def advertised(self, topic: str) -> list[bytes]:
         """Ids of a topic in the windows that are advertised, the newest first."""
@@ -84,5 +88,5 @@ class History:
             by_peer.pop(peer, None)
 
     def _drop(self, message_id: bytes) -> None:
-        self.size_bytes -= len(self.messages.pop(message_id).field)
+        self.size_bytes -= len(self.messages.pop(message_id)[1])
         self.served.pop(message_id, None)

@@ -41,10 +41,14 @@ class Intake:
     verifier: Verifier
     deliver: Deliver
     known_copies: KnownCopies
+    takes_plain: bool = attrs.field(init=False)
     # Tickets the shell has not taken yet.
     tickets: list[Ticket] = attrs.field(factory=list[Ticket])
     # Ids whose verdict was to reject: who sends them again is known.
     rejected: dict[bytes, None] = attrs.field(factory=dict[bytes, None])
+
+    def __attrs_post_init__(self) -> None:
+        self.takes_plain = self.policy is SignaturePolicy.STRICT_NO_SIGN
 
     # One copy.
 
@@ -73,9 +77,14 @@ class Intake:
         if message_id in exchange.seen.first_seen_s:
             self._on_duplicate(peer, message, message_id, now_s)
             return
-        if not self._is_admitted(topic, peer, message, message_id, data, now_s):
+        if not (
+            # Common and cheap; everything else is looked at one by one.
+            (self.takes_plain and data is not None and not rules.is_validated and message.is_plain)
+            or self._is_admitted(topic, peer, message, message_id, data, now_s)
+        ):
             return
-        exchange.remember(message_id, now_s)
+        if exchange.seen.add(message_id, now_s):
+            observer.turned_away(Table.SEEN, 1, now_s)
         observer.first_seen(peer.peer, name, message_id, size, now_s)
         asked: list[PeerId] = []
         if message_id in exchange.promises.deadlines_s:

@@ -13,7 +13,6 @@ class SeenIds:
     ttl_s: float
     limit: int
     first_seen_s: dict[bytes, float] = attrs.field(factory=dict[bytes, float])
-    evicted: int = 0
     added: int = 0
 
     def __contains__(self, message_id: bytes) -> bool:
@@ -22,14 +21,15 @@ class SeenIds:
     def __len__(self) -> int:
         return len(self.first_seen_s)
 
-    def add(self, message_id: bytes, now_s: float) -> None:
-        """Remember an id that is not there yet; the oldest makes room."""
+    def add(self, message_id: bytes, now_s: float) -> bool:
+        """Remember an id that is not there yet; True when the oldest had to make room."""
         seen = self.first_seen_s
-        if len(seen) >= self.limit:
+        is_full = len(seen) >= self.limit
+        if is_full:
             del seen[next(iter(seen))]
-            self.evicted += 1
         seen[message_id] = now_s
         self.added += 1
+        return is_full
 
     def expire(self, now_s: float) -> None:
         """Forget what has reached its age."""

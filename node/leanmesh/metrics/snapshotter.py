@@ -92,10 +92,15 @@ class Snapshotter:
         """Take the first snapshot, say so, and then a new one each tick in which something changed."""
         await self.refresh()
         task_status.started()
+        looked_at_s = self._attempted_at_s
         while True:
-            await trio.sleep_until(max(self._attempted_at_s, self._clock.current_time()) + self.params.tick_s)
-            is_due = self._clock.current_time() >= self._attempted_at_s + self.params.tick_s
-            if is_due and self._has_changed():
+            # A scrape may have refreshed meanwhile: then the next look is a tick after that.
+            due_s = max(looked_at_s, self._attempted_at_s) + self.params.tick_s
+            if self._clock.current_time() < due_s:
+                await trio.sleep_until(due_s)
+                continue
+            looked_at_s = self._clock.current_time()
+            if self._has_changed():
                 await self.refresh()
 
     async def fresh(self) -> Snapshot:

@@ -73,6 +73,11 @@ class Metrics(ServiceMetrics, Protocol):
         """The books of the subscriptions."""
         ...
 
+    @property
+    def duplicates(self) -> int:
+        """Copies received of messages that were here already."""
+        ...
+
     def start(self) -> None:
         """The network runs, with no peers.  LocalError when its slot is taken."""
         ...
@@ -145,6 +150,11 @@ class Network:
         announced = [Multiaddr.from_text(text) for text in self.params.announce]
         addresses = announced or usable_addresses(self.live.switch.listen_addresses)
         return [address.with_peer(self.key.peer_id) for address in addresses]
+
+    @property
+    def duplicates(self) -> int:
+        """Copies received of messages that were here already."""
+        return self.metrics.duplicates
 
     # Life.
 

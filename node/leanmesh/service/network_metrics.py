@@ -51,6 +51,11 @@ class NetworkMetrics:
         self._duration = self.cells.histogram(gossipsub.HEARTBEAT_DURATION, label)
         self._lateness = self.cells.histogram(gossipsub.HEARTBEAT_LATENESS, label)
 
+    @property
+    def duplicates(self) -> int:
+        """Copies received of messages that were here already."""
+        return self.gossip.became["duplicate"]
+
     # The slot.
 
     def start(self) -> None:

@@ -1,0 +1,190 @@
+"""A network of peers in one process: who dials whom, who publishes what, and what became of it."""
+
+import struct
+from collections import deque
+from functools import partial
+from random import Random
+from typing import Any
+
+import attrs
+import trio
+
+from leanmesh.run import Node, Overflow, Ready, ReceivedMessage, run
+from leanmesh.service.params import NetworkParams
+from leanmesh.settings import Settings
+from leanmesh.transport.memory import MemoryHost, MemoryNetwork
+
+# Each peer dials so many of those that are there already: enough for one component and a full mesh.
+DIALS = 8
+# Each message begins with its publisher's number, its own, and when it was sent.
+HEADER = struct.Struct(">IIQ")
+LATENCY_SAMPLES = 2000
+# How long the first messages wait for everyone to have a mesh.
+MESH_TIMEOUT_S = 15.0
+
+
+@attrs.frozen
+class NodeStatus:
+    """One peer of the network, for the display."""
+
+    network_id: int
+    peer_short: str
+    peers: int
+    mesh: int
+    published: int
+    delivered: int
+    duplicates: int
+    outbox: int
+
+
+@attrs.define(eq=False)
+class Devnet:
+    """Peers that are networks of one node, so that one page shows them all.
+
+    `rate_per_s` messages of `size_bytes` are published by peers chosen in turn
+    by chance.  `seed` repeats the choices.
+    """
+
+    settings: Settings
+    nodes: int = attrs.field(kw_only=True)
+    is_in_memory: bool = attrs.field(default=False, kw_only=True)
+    rate_per_s: float = attrs.field(default=10.0, kw_only=True)
+    size_bytes: int = attrs.field(default=1024, kw_only=True)
+    topic: str = attrs.field(default="devnet", kw_only=True)
+    seed: int | None = attrs.field(default=None, kw_only=True)
+    signing: str = attrs.field(default="strict", kw_only=True)
+    published: dict[int, int] = attrs.field(factory=dict[int, int], init=False)
+    delivered: dict[int, int] = attrs.field(factory=dict[int, int], init=False)
+    expected: int = attrs.field(default=0, init=False)
+    """Deliveries that the messages should cause: one to each peer that ran then, but the publisher."""
+    _node: Node | None = attrs.field(default=None, init=False)
+    _params: dict[int, NetworkParams] = attrs.field(factory=dict[int, NetworkParams], init=False)
+    _random: Random = attrs.field(init=False)
+    _latencies_s: deque[float] = attrs.field(factory=lambda: deque(maxlen=LATENCY_SAMPLES), init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._random = Random(self.seed)
+
+    @property
+    def node(self) -> Node:
+        """The node whose networks the peers are."""
+        assert self._node is not None, "the devnet has not been started"
+        return self._node
+
+    @property
+    def peer_ids(self) -> list[str]:
+        """Who takes part, in the order of the network ids."""
+        return [str(network.key.peer_id) for network in self.node.networks.values()]
+
+    async def run(self, *, task_status: trio.TaskStatus[str] = trio.TASK_STATUS_IGNORED) -> None:
+        """Run all peers until cancelled.  Started with the metrics' URL once every peer is dialed."""
+        hosts = self._hosts()
+        async with trio.open_nursery() as nursery:
+            settings = attrs.evolve(self.settings, network=())
+            ready: Ready = await nursery.start(partial(run, settings, hosts=hosts, seed=self.seed))
+            self._node = ready.node
+            for network_id in range(self.nodes):
+                await self.start_peer(network_id)
+                nursery.start_soon(self._consume, network_id)
+            task_status.started(ready.metrics_url)
+            await self._wait_for_meshes()
+            nursery.start_soon(self._publish_forever)
+
+    def _hosts(self) -> dict[int, MemoryHost]:
+        if not self.is_in_memory:
+            return {}
+        memory = MemoryNetwork()
+        return {network_id: memory.host(f"10.0.0.{network_id + 1}") for network_id in range(self.nodes)}
+
+    async def start_peer(self, network_id: int) -> None:
+        """Start one peer, with the key and the place it had before if it ran before."""
+        params = self._params.get(network_id)
+        if params is None:
+            others = [network for other, network in self.node.networks.items() if other != network_id]
+            dialed = self._random.sample(others, min(DIALS, len(others)))
+            listen = "/ip4/0.0.0.0/tcp/0" if self.is_in_memory else "/ip4/127.0.0.1/tcp/0"
+            params = NetworkParams(
+                network_id=network_id,
+                listen=(listen,),
+                peers=tuple(str(network.listen_addresses[0]) for network in dialed),
+                topics=(self.topic,),
+                signing="none" if self.signing == "none" else "strict",
+            )
+            self.published[network_id] = self.delivered[network_id] = 0
+        network = await self.node.start_network(params)
+        self._params[network_id] = attrs.evolve(
+            params, listen=tuple(str(address.without_peer()) for address in network.listen_addresses)
+        )
+
+    async def _wait_for_meshes(self) -> None:
+        with trio.move_on_after(MESH_TIMEOUT_S):
+            for network_id in self.node.networks:
+                wanted = min(self.settings.gossip.mesh_low, self.nodes - 1)
+                await self.node.wait_for_mesh(self.topic, wanted, MESH_TIMEOUT_S, network_id)
+
+    async def _publish_forever(self) -> None:
+        if not self.rate_per_s:
+            return
+        next_s = trio.current_time()
+        number = 0
+        while True:
+            next_s += 1 / self.rate_per_s
+            await trio.sleep_until(next_s)
+            network_id = self._random.choice(list(self.node.networks))
+            number += 1
+            header = HEADER.pack(network_id, number, int(trio.current_time() * 1e9))
+            payload = header + self._random.randbytes(self.size_bytes - len(header))
+            await self.node.publish(self.topic, payload, network_id=network_id)
+            self.published[network_id] += 1
+            self.expected += len(self.node.networks) - 1
+
+    async def _consume(self, network_id: int) -> None:
+        async with self.node.subscribe(
+            self.topic, overflow=Overflow.DROP_OLDEST, network_id=network_id
+        ) as subscription:
+            while True:
+                self._count(network_id, await subscription.receive_batch())
+
+    def _count(self, network_id: int, messages: list[ReceivedMessage]) -> None:
+        self.delivered[network_id] += len(messages)
+        for message in messages:
+            sent_ns = HEADER.unpack_from(message.data)[2]
+            self._latencies_s.append(message.received_at_s - sent_ns / 1e9)
+
+    # What it looks like.
+
+    def statuses(self) -> list[NodeStatus]:
+        """Every peer that runs now."""
+        return [self._status(network_id) for network_id in self.node.networks]
+
+    def _status(self, network_id: int) -> NodeStatus:
+        network = self.node.network(network_id)
+        links = network.life.gossip.links if network.life else {}
+        return NodeStatus(
+            network_id=network_id,
+            peer_short=network.key.peer_id.short,
+            peers=len(links),
+            mesh=len(self.node.mesh(self.topic, network_id)) if network.life else 0,
+            published=self.published[network_id],
+            delivered=self.delivered[network_id],
+            duplicates=network.duplicates,
+            outbox=sum(link.outbox.count for link in links.values()),
+        )
+
+    def totals(self) -> dict[str, Any]:
+        """Sums over all peers."""
+        delivered = sum(self.delivered.values())
+        return {
+            "peers": len(self.node.networks),
+            "published": sum(self.published.values()),
+            "delivered": delivered,
+            "duplicates": sum(network.duplicates for network in self.node.networks.values()),
+            "missing": self.expected - delivered,
+        }
+
+    def latency_s(self) -> tuple[float, float]:
+        """Median and 99th percentile of the last deliveries, from publishing to arrival; NaN before any."""
+        ordered = sorted(self._latencies_s)
+        if not ordered:
+            return float("nan"), float("nan")
+        return ordered[len(ordered) // 2], ordered[int(len(ordered) * 0.99)]
