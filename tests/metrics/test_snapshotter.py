@@ -215,6 +215,21 @@ async def test_the_background_refreshes_when_a_cell_changed_and_only_then(autoju
     assert snapshotter.current.generation == 4
 
 
+async def test_a_change_just_after_a_scrape_refreshed_is_seen_a_tick_later(autojump_clock, nursery):
+    cells = Cells.anonymous()
+    index = cells.counter(EVENTS, "a")
+    snapshotter = Snapshotter(MetricsParams(max_age_s=0.0), cells=cells)
+    await nursery.start(snapshotter.run)
+    await trio.sleep(0.9)
+    await snapshotter.fresh()
+
+    await trio.sleep(0.01)
+    cells.words[index] += 1
+    await trio.sleep(1.05)
+
+    assert snapshotter.current.family("test_events_total").value("a") == 1
+
+
 async def test_a_marked_change_is_seen_by_the_next_tick_and_a_missed_one_by_nobody(
     autojump_clock, nursery, source
 ):
