@@ -71,6 +71,20 @@ def test_a_peer_that_was_cut_and_is_gone_is_not_cut_when_it_is_back():
     assert bench.router.take_cuts() == []
 
 
+def test_a_peer_that_comes_back_has_a_clean_account_and_the_old_one_decays_nowhere():
+    bench = OneRouter()
+    peer = bench.member()
+    bench.say(peer, prune=(Prune(TOPIC, 3600),))
+    bench.say(peer, graft=(TOPIC,))
+    bench.router.remove_peer(peer, bench.now_s)
+    bench.router.add_peer(peer, "/meshsub/1.2.0", "", is_outbound=False, now_s=bench.now_s)
+    for _ in range(3):
+        bench.say(peer, ihave=(b"id",))
+    assert account(bench, peer) == 0.0
+    bench.beat(2)
+    assert bench.router.view.misbehaving_peers == []
+
+
 def test_direct_peers_are_charged_and_not_cut():
     direct = OneRouter().peer()
     bench = OneRouter(GossipParams(misbehaviour_limit=1), direct_peers=[direct])

@@ -169,6 +169,7 @@ def test_leaving_a_topic_ends_the_wait_of_its_messages():
     bench.say(source, publish=(message(b"data"),))
     (ticket,) = bench.router.take_tickets()
     bench.router.unsubscribe(TOPIC, bench.now_s)
+    assert bench.router.view.pending_validations == 0
     bench.router.on_verdict(ticket, Verdict.ACCEPT, bench.now_s)
     assert bench.data == []
     assert [call[-1] for call in bench.observer.of("ignored")] == [IgnoreReason.LEFT]

@@ -72,6 +72,11 @@ class View:
         return len({peer for topic in self._state.topics.values() for peer in topic.mesh})
 
     @property
+    def misbehaving_peers(self) -> list[PeerId]:
+        """Peers with something on their account."""
+        return list(self._state.accounts)
+
+    @property
     def history_messages(self) -> int:
         """Messages that can be asked for."""
         return len(self._exchange.history)
