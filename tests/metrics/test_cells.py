@@ -164,6 +164,24 @@ def test_names_without_room_are_counted_under_other():
     assert values["other",] == cells.dropped()[MESSAGES.name] > 10
 
 
+def test_names_without_room_leave_room_for_other_families():
+    cells = Cells.anonymous(capacity=40)
+    for number in range(20):
+        cells.counter(MESSAGES, str(number) + "x" * 900)
+    cells.words[cells.counter(ERRORS)] += 1
+    cells.signed_words[cells.gauge(PEERS, "blocks" * 100)] += 2
+    values = families(cells)
+    assert (values[ERRORS.name], values[PEERS.name]) == ({(): 1}, {("other",): 2})
+    assert cells.dropped()[PEERS.name] == 1
+
+
+def test_who_asks_for_other_is_not_turned_away():
+    cells = Cells.anonymous()
+    cells.words[cells.counter(MESSAGES, "other")] += 1
+    assert families(cells) == {MESSAGES.name: {("other",): 1}}
+    assert cells.dropped() == {}
+
+
 def test_a_released_label_set_is_in_no_later_copy_and_touches_nothing_else():
     cells = Cells.anonymous()
     blocks = cells.counter(MESSAGES, "blocks")

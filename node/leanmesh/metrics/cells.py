@@ -200,7 +200,7 @@ class Cells:
         """
         with self._lock:
             family = self._families.get(spec.name)
-            if family is None or not label_values or set(label_values) == {OTHER}:
+            if family is None or not label_values or _is_other(label_values):
                 return False
             series = family.table.series.get(label_values)
             if series is None:
@@ -238,18 +238,14 @@ class Cells:
         series = family.table.series.get(label_values)
         if series is not None:
             return family, series
-        other = (OTHER,) * len(spec.labels)
-        if label_values == other and other:
-            return family, self._other(family)
-        own_count = len(family.table.series) - (other in family.table.series)
-        is_welcome = own_count < spec.series_limit and all(
-            len(value) <= LABEL_VALUE_LIMIT for value in label_values
-        )
-        series = self._begin(family, label_values, self._take(spec)) if is_welcome else None
-        if series is not None:
-            return family, series
-        family.dropped += 1
-        return family, self._other(family) if other else None
+        if _is_welcome(family.table, label_values):
+            series = self._begin(family, label_values, self._take(spec))
+            if series is not None:
+                return family, series
+        series = self._other(family) if spec.labels else None
+        if series is None or not _is_other(label_values):
+            family.dropped += 1
+        return family, series
 
     def _family(self, spec: FamilySpec) -> Family:
         family = self._families.get(spec.name)
@@ -319,7 +315,11 @@ class Cells:
         self._serial += 1
         series = Series(self._serial, place, record_bytes=0)
         record = beginning_record(family.table.number, label_values, series)
-        if not self._names_family(family) or not self._names.append(record, self._tables()):
+        # At most one of these per family.
+        is_for_family = not label_values or _is_other(label_values)
+        if not self._names_family(family) or not self._names.append(
+            record, self._tables(), is_for_family=is_for_family
+        ):
             self._free(spec, place)
             return None
         series = attrs.evolve(series, record_bytes=len(record))
@@ -330,7 +330,7 @@ class Cells:
     def _names_family(self, family: Family) -> bool:
         if not family.is_named:
             family.is_named = self._names.append(
-                family_record(family.table.number, family.spec), self._tables()
+                family_record(family.table.number, family.spec), self._tables(), is_for_family=True
             )
         return family.is_named
 
@@ -342,3 +342,20 @@ class Cells:
         return Histogram(
             partial(lib.cells_group_observe, head, group, lib.cells_group_generation(head, group))
         )
+
+
+def _is_other(label_values: tuple[str, ...]) -> bool:
+    return set(label_values) == {OTHER}
+
+
+def _is_welcome(table: FamilyTable, label_values: tuple[str, ...]) -> bool:
+    """Whether a label set may have a place of its own; an unlabelled family's only one always may."""
+    if not label_values:
+        return True
+    other = (OTHER,) * len(label_values)
+    own_count = len(table.series) - (other in table.series)
+    return (
+        label_values != other
+        and own_count < table.spec.series_limit
+        and all(len(value) <= LABEL_VALUE_LIMIT for value in label_values)
+    )

@@ -30,7 +30,7 @@ KINDS: dict[str, type[FamilySpec]] = {
 }
 GENERATIONS = 1 << 32
 SERIALS = 1 << 63
-# What stays free for the records of ends: each is far shorter than the beginning it ends.
+# What stays free for families and for ends, which are far shorter than the beginnings they end.
 RESERVE_SHARE = 8
 # Writing anew costs as much as what lives; it must win back at least this share of the area.
 WASTE_SHARE = 4
@@ -64,10 +64,13 @@ class NameLog:
     # Bytes of records that no longer say anything.
     _waste_bytes: int = 0
 
-    def append(self, record: bytes, families: Iterable[FamilyTable]) -> bool:
-        """Commit a beginning.  `families` is all that lives, in case the log has to be written anew."""
+    def append(self, record: bytes, families: Iterable[FamilyTable], *, is_for_family: bool) -> bool:
+        """Commit a beginning.  `families` is all that lives, in case the log has to be written anew.
+
+        What there is once per family (`is_for_family`) may use the reserve: only label sets have no end.
+        """
         area_bytes = self.block.names_area_bytes
-        limit_bytes = area_bytes - area_bytes // RESERVE_SHARE
+        limit_bytes = area_bytes - (0 if is_for_family else area_bytes // RESERVE_SHARE)
         if self._length_bytes + len(record) > limit_bytes:
             if self._waste_bytes < area_bytes // WASTE_SHARE or not self._write_anew(families):
                 return False
