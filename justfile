@@ -65,8 +65,8 @@ bench *NAMES:
 
 # Runs a devnet for a long time and watches its memory
 soak *ARGS:
-    @echo "nothing to do yet: The soak comes with the devnet."
+    @echo "nothing to do yet: the soak comes with the watch over the devnet's memory"
 
 # Runs a network of nodes in one process
 devnet *ARGS:
-    @echo "nothing to do yet: The devnet comes with the node."
+    {{python}} -m leanmesh devnet {{ARGS}}
