@@ -35,9 +35,10 @@ proto:
     cd node && for schema in $(find leanmesh -name '*.proto'); do \
         ../{{python}} -m grpc_tools.protoc -I . --python_out=. --pyi_out=. $schema || exit 1; done
 
-# Writes the catalog of metrics into docs/metrics.md
+# Writes the catalog of metrics into docs/metrics.md, the numbers of the core into docs/gossip.md
 docs:
     {{python}} -m leanmesh.metrics.catalog_doc docs/metrics.md
+    {{python}} -m leanmesh.gossip.params_doc docs/gossip.md
 
 # Builds the peers that others wrote into the user's cache: all, or those named (go, js, py)
 interop-build *LANGUAGES:

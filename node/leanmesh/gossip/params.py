@@ -132,8 +132,14 @@ class GossipParams:
     fanout_limit: int = _number(256, "Topics published to without being subscribed.", least=1)
 
     # Validation.
-    validation_limit: int = _number(8192, "Messages waiting for a verdict.", least=1)
-    validation_topic_limit: int = _number(1024, "The same for one topic. go: 1024 per validator.", least=1)
+    validation_limit: int = _number(
+        32_768, "Messages waiting for a verdict; one peer may hold what is left free.", least=1
+    )
+    validation_topic_limit: int = _number(
+        16_384,
+        "The same for one topic: a lean subnet's burst of 10,240 fits when two peers bring it.",
+        least=1,
+    )
     validation_limit_bytes: int = _number(
         64 * 1024 * 1024, "Bytes of messages waiting for a verdict.", least=1
     )
