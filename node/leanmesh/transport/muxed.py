@@ -13,21 +13,15 @@ import trio
 
 from leanmesh.errors import RemoteError
 from leanmesh.identity.peer_id import PeerId
-from leanmesh.transport.errors import CloseReason, ConnectionClosed, StreamRefused, StreamReset
+from leanmesh.transport.errors import CloseReason, ConnectionClosed, StreamRefused
 from leanmesh.transport.interface import Buffer, StreamHandler
-from leanmesh.transport.negotiation import negotiate
+from leanmesh.transport.negotiation import propose, serve
 from leanmesh.transport.observer import TransportObserver
 from leanmesh.transport.outlet import Cipher, Outlet
 from leanmesh.transport.params import ConnectionParams
 from leanmesh.transport.pipe import Pipe
 from leanmesh.transport.stream import MuxedStream
 from leanmesh.wire.multiaddr import Multiaddr
-from leanmesh.wire.multistream import (
-    MultistreamDialer,
-    MultistreamListener,
-    NegotiationError,
-    ProtocolsRefused,
-)
 from leanmesh.wire.yamux import YamuxSession
 from leanmesh.wire.yamux_frames import GoAwayCode, StreamNotAvailable
 from leanmesh.wire.yamux_stream import YamuxStream
@@ -335,6 +329,10 @@ class MuxedConnection:
             self.flush()
         return data
 
+    def unread(self, state: YamuxStream, data: bytes) -> None:
+        """Put back what was read too far."""
+        self._session.unread(state, data)
+
     def queue(self, state: YamuxStream, data: Buffer) -> int:
         """Queue what window and buffer take, and say how much that was."""
         room = self.send_room_bytes
@@ -379,49 +377,10 @@ class MuxedConnection:
         except StreamNotAvailable as error:
             raise StreamRefused(self.remote_peer, protocols, str(error)) from None
         stream = self._streams[state] = MuxedStream(self, state)
-        timeout_s = timeout_s or self.params.negotiation_timeout_s
-        is_agreed = False
-        try:
-            with trio.fail_after(timeout_s):
-                await self._negotiate(stream, MultistreamDialer(protocols))
-            is_agreed = True
-        except trio.TooSlowError:
-            raise StreamRefused(self.remote_peer, protocols, f"no answer within {timeout_s:g} s") from None
-        except ProtocolsRefused:
-            raise StreamRefused(
-                self.remote_peer, protocols, "it speaks none of them", is_unsupported=True
-            ) from None
-        except (NegotiationError, StreamReset) as error:
-            raise StreamRefused(self.remote_peer, protocols, str(error)) from None
-        finally:
-            if not is_agreed:
-                stream.reset()
+        await propose(stream, protocols, timeout_s or self.params.negotiation_timeout_s)
         return stream
-
-    async def _negotiate(self, stream: MuxedStream, side: MultistreamDialer | MultistreamListener) -> None:
-        stream.protocol = await negotiate(stream, side)
-        self._session.unread(stream.state, side.rest)
 
     def _serve(self, state: YamuxStream) -> None:
         stream = self._streams[state] = MuxedStream(self, state)
         assert self._nursery is not None, "streams are taken in by run, which has the nursery"
-        self._nursery.start_soon(self._serve_stream, stream)
-
-    async def _serve_stream(self, stream: MuxedStream) -> None:
-        """Agree on a protocol and run its handler.  A peer's fault on a stream ends here, nowhere else."""
-        is_served = False
-        try:
-            with trio.move_on_after(self.params.negotiation_timeout_s):
-                await self._negotiate(stream, MultistreamListener(self.handlers))
-            if stream.protocol:
-                await self.handlers[stream.protocol](stream)
-                await stream.aclose()
-                is_served = True
-        except (NegotiationError, StreamReset, ConnectionClosed):
-            # These end the stream alone: a refused dialer goes away in the middle of a negotiation.
-            pass
-        except RemoteError as error:
-            self.abort(CloseReason.ERROR, f"{stream.protocol}: {error}")
-        finally:
-            if not is_served:
-                stream.reset()
+        self._nursery.start_soon(serve, stream, self.handlers, self.params.negotiation_timeout_s)

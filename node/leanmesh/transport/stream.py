@@ -88,6 +88,11 @@ class MuxedStream:
         self.connection.check_open()
         return None
 
+    def agree(self, protocol: str, rest: bytes) -> None:
+        """Take the protocol, and back what was read too far."""
+        self.protocol = protocol
+        self.connection.unread(self.state, rest)
+
     def _is_receive_ready(self) -> bool:
         state = self.state
         return bool(state.buffer) or state.is_remote_finished or not state.is_open
