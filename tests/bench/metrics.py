@@ -1,6 +1,7 @@
 """The metrics subsystem against prometheus_client, and what a scrape costs the loop."""
 
 import statistics
+import time
 from collections.abc import Callable, Iterator
 from functools import partial
 
@@ -34,6 +35,10 @@ TICK_S = 0.001
 LATENESS_SECONDS = 4.0
 LATENESS_REPEATS = 3
 SCRAPES_PER_S = 10
+
+BUSY_TASKS = 50
+BUSY_S = 0.0005
+FRESHNESS_SCRAPES = 40
 
 
 def filled_cells() -> Cells:
@@ -71,6 +76,7 @@ def run() -> Iterator[Result]:
     yield from counting()
     yield from copying(cells)
     yield from lateness(cells)
+    yield from freshness(cells)
 
 
 def rendering(cells: Cells) -> Iterator[Result]:
@@ -199,3 +205,34 @@ async def tick(scraper: str, cells: Cells, registry: CollectorRegistry) -> list[
             late_s.append(trio.current_time() - due_s)
         nursery.cancel_scope.cancel()
     return late_s
+
+
+def freshness(cells: Cells) -> Iterator[Result]:
+    """How old a gauge is on the page while the loop has always something else to do."""
+    ages_s = trio.run(ages_under_saturation, cells)
+    conditions = f"p99 of {FRESHNESS_SCRAPES} scrapes, {BUSY_TASKS} tasks that never wait"
+    yield harness.at_most("age_saturated_s", harness.percentile(ages_s, 0.99), "s", 2.0, conditions)
+
+
+async def ages_under_saturation(cells: Cells) -> list[float]:
+    snapshotter = Snapshotter(cells=cells)
+    written_at_s = cells.gauge(GaugeSpec("bench_written_at_seconds", "When it was written.", resolution=1e-9))
+    ages_s: list[float] = []
+
+    async def be_busy() -> None:
+        while True:
+            end_s = time.perf_counter() + BUSY_S
+            while time.perf_counter() < end_s:
+                cells.signed_words[written_at_s] = time.perf_counter_ns()
+            await trio.lowlevel.checkpoint()
+
+    async with trio.open_nursery() as nursery:
+        await nursery.start(snapshotter.run)
+        for _ in range(BUSY_TASKS):
+            nursery.start_soon(be_busy)
+        for _ in range(FRESHNESS_SCRAPES):
+            await trio.sleep(1 / SCRAPES_PER_S)
+            page = await snapshotter.page(names=["bench_written_at_seconds"])
+            ages_s.append(time.perf_counter() - float(page.body.rpartition(b" ")[2]))
+        nursery.cancel_scope.cancel()
+    return ages_s

@@ -5,6 +5,8 @@ known.  A run is: the listener starts, says where it listens, and answers each
 stream with the CPU seconds that it took.
 """
 
+import json
+import os
 import random
 import resource
 import statistics
@@ -13,6 +15,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from functools import partial
+from pathlib import Path
 
 import attrs
 import trio
@@ -25,6 +28,13 @@ from leanmesh.transport.switch import Switch
 from leanmesh.wire.frames import FrameSplitter, encode_frame
 from leanmesh.wire.multiaddr import Multiaddr
 
+HERE = Path(__file__).parent
+# Behind this folder, whose modules come first: the interop peers and what builds them.
+sys.path.append(str(HERE.parent))
+
+from interop.build import LANGUAGES  # noqa: E402
+from interop.peers import start_peer  # noqa: E402
+
 SINK = "/leanmesh/bench/sink"
 MESSAGES = "/leanmesh/bench/messages"
 REPEATS = 5
@@ -32,6 +42,8 @@ STREAM_BYTES = {1024: 32 << 20, 65536: 256 << 20}
 MESSAGE_COUNT = 64 * 4000
 MESSAGES_PER_WRITE = 64
 DIALS = 50
+PY_STREAM_BYTES = {1024: 2 << 20, 65536: 32 << 20}
+GO_STREAM_BYTES = 512 << 20
 
 
 def cpu_s() -> float:
@@ -150,21 +162,67 @@ def run() -> Iterator[Result]:
         address = Multiaddr.from_text(listener.stdout.readline().strip())
         runs, walls_s, per_dial_s = trio.run(measure, address, partial(_ask_cpu, listener))
         listener.stdin.close()
-    for size, aim in (("65536", 300.0), ("1024", 60.0)):
+    for size, aim in (("65536", 300.0), ("1024", None)):
         megabytes = STREAM_BYTES[int(size)] / 1e6
         both = statistics.median(megabytes / (one.sender_s + one.receiver_s) for one in runs[size])
         name = f"stream_{int(size) // 1024}_kib_writes"
-        yield at_least(name, both, "MB per CPU-second", aim, "sender and receiver together")
+        yield Result(name, both, "MB per CPU-second", aim, against="sender and receiver together")
+        if LANGUAGES["py"].is_built:
+            theirs = py_libp2p(int(size))
+            yield note(f"{name}.py_libp2p", theirs, "MB per CPU-second", "its sender and receiver together")
+            times = 10.0 if size == "1024" else None
+            yield Result(
+                f"{name}.times", both / theirs, "x", times, against="py-libp2p, same machine and run"
+            )
         yield note(f"{name}.wall", statistics.median(megabytes / one.wall_s for one in runs[size]), "MB/s")
         for side in ("sender", "receiver"):
             figure = statistics.median(megabytes / getattr(one, f"{side}_s") for one in runs[size])
             yield note(f"{name}.{side}", figure, "MB per CPU-second")
+    if LANGUAGES["go"].is_built:
+        ceiling = trio.run(go_libp2p)
+        yield note(
+            "stream_64_kib_writes.go", ceiling, "MB per CPU-second", "go-libp2p, with SHA-256 on both sides"
+        )
     received = statistics.median(MESSAGE_COUNT / one.receiver_s for one in runs["messages"])
     yield at_least(
         "messages_1_kib", received, "messages per CPU-second", 250_000, "of the receiver, coalesced"
     )
     yield at_most("dial.wall", statistics.median(walls_s) * 1e3, "ms", 10.0, "dial to a negotiated stream")
     yield at_most("dial.cpu", per_dial_s * 1e3, "ms", 5.0, "both sides together")
+
+
+def py_libp2p(write_bytes: int) -> float:
+    """Megabytes per CPU-second of both sides between two processes of py-libp2p."""
+    program = [LANGUAGES["py"].command[0], str(HERE / "others/py_libp2p_stream.py")]
+    total = PY_STREAM_BYTES[write_bytes]
+    with subprocess.Popen(
+        [*program, "listen"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as listener:
+        assert listener.stdin is not None
+        assert listener.stdout is not None
+        address = listener.stdout.readline().strip()
+        command = [*program, "send", address, str(write_bytes), str(total)]
+        sent = subprocess.run(command, capture_output=True, text=True, check=True, timeout=300)
+        listener.stdin.close()
+    runs = [Run(*json.loads(line)) for line in sent.stdout.splitlines()]
+    return statistics.median(total / 1e6 / (one.sender_s + one.receiver_s) for one in runs)
+
+
+async def go_libp2p() -> float:
+    """Megabytes per CPU-second of both sides between two processes of go-libp2p, start-up included."""
+    async with trio.open_nursery() as nursery:
+        listener = await start_peer(nursery, "go", "--echo")
+        sender = await start_peer(nursery, "go", "--peer", listener.address, "--upload", GO_STREAM_BYTES)
+        await sender.expect("transfer", direction="upload", timeout_s=120.0)
+        spent_s = sum(process_cpu_s(peer.pid) for peer in (listener, sender))
+        nursery.cancel_scope.cancel()
+    return GO_STREAM_BYTES / 1e6 / spent_s
+
+
+def process_cpu_s(pid: int) -> float:
+    """User and system time of a process; fields 14 and 15 behind its name in parentheses."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def _ask_cpu(listener: "subprocess.Popen[str]") -> float:
