@@ -111,7 +111,7 @@ def _forwarding() -> Iterator[Result]:
                     router.on_frame(peer_id(2), frame, 1.0)
 
             seconds[name].append(_cpu_us(receive))
-            if name == "announced":
+            if name == "forward":
                 seconds["duplicate"].append(_cpu_us(receive_again))
             gc.collect()
     figures = {name: statistics.median(values) for name, values in seconds.items()}

@@ -194,6 +194,29 @@ def test_a_throttled_copy_is_counted_and_another_may_still_come():
     assert [ticket.data for ticket in bench.router.take_tickets()] == [b"c"]
 
 
+def test_a_promise_is_kept_by_a_copy_that_is_throttled():
+    bench = validated(GossipParams(validation_limit=1))
+    teller, other = bench.outsider(), bench.member()
+    bench.say(other, publish=(message(b"first"),))
+    bench.say(teller, ihave=(id_of(b"data"),))
+    bench.say(teller, publish=(message(b"data"),))
+    assert bench.observer.count("throttled") == 1
+    bench.beat(6)
+    assert bench.observer.of("promise_kept") == [(teller,)]
+    assert misbehaviour(bench, teller) == {}
+
+
+def test_a_forged_copy_keeps_no_promise():
+    bench = signed()
+    teller = bench.outsider()
+    original = Signer(AUTHOR).message(TOPIC, b"data", 1)
+    bench.say(teller, ihave=((original.source or b"") + (original.seqno or b""),))
+    bench.say(teller, publish=(altered(original, signature=bytes(64)),))
+    bench.beat(6)
+    assert bench.observer.of("promise_kept") == []
+    assert bench.observer.of("promise_broken") == [(teller,)]
+
+
 def test_one_topic_cannot_use_up_the_room_of_others():
     rules = lambda topic: VALIDATED  # noqa: E731
     bench = OneRouter(GossipParams(validation_topic_limit=2), topics=("a", "b"), rules=rules)

@@ -144,6 +144,7 @@ class Intake:
             self.exchange.remember(message_id, now_s)
             self._mark_rejected(message_id)
             self._reject(peer, message, message_id, RejectReason.DECODE, now_s)
+            self.exchange.keep_promises(peer, message_id, now_s)
             return False
         if self.policy is not SignaturePolicy.STRICT_NO_SIGN or not message.is_plain:
             # Not marked as seen: a forged copy must not keep the true one out.
@@ -154,6 +155,7 @@ class Intake:
                 self._reject(peer, message, message_id, reason, now_s)
                 return False
             if (reason := self._unwelcome(topic, message)) is not None:
+                self.exchange.keep_promises(peer, message_id, now_s)
                 self.state.observer.ignored(
                     peer.peer, message.topic, message_id, len(message.field), reason, now_s
                 )
@@ -161,6 +163,8 @@ class Intake:
         if topic.rules is not None and topic.rules.is_validated:
             throttle = self.validation.refusal(peer.peer, message)
             if throttle is not None:
+                # It came, as promised; that we have no room for it is not the peer's fault.
+                self.exchange.keep_promises(peer, message_id, now_s)
                 self.state.observer.throttled(
                     peer.peer, message.topic, message_id, len(message.field), throttle, now_s
                 )
