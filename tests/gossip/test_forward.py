@@ -264,6 +264,7 @@ def test_fanout_is_refilled_when_peers_leave():
     refilled = bench.router.view.topic(TOPIC).fanout
     assert len(refilled) == PARAMS.mesh_target
     assert set(refilled) > set(fanout[2:])
+    assert not set(refilled) & set(fanout[:2])
 
 
 def test_fanout_expires_a_minute_after_the_last_publishing():
