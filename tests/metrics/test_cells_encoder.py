@@ -11,6 +11,7 @@ import pytest
 from exposition import read_page
 from hypothesis import given
 from hypothesis import strategies as st
+from leanmesh.metrics import templates
 from leanmesh.metrics._cells import ffi, lib
 from leanmesh.metrics.cells import Cells
 from leanmesh.metrics.cells_encoder import CellsEncoder
@@ -19,6 +20,7 @@ from leanmesh.metrics.page import PageFormat
 from leanmesh.metrics.params import MetricsParams
 from leanmesh.metrics.sample import HistogramValue, Sample
 from leanmesh.metrics.snapshotter import Snapshotter
+from leanmesh.metrics.text import line_prefixes
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 
 RECEIVED = CounterSpec(
@@ -197,22 +199,28 @@ async def test_a_label_set_that_comes_back_begins_at_zero_with_a_new_time(autoju
     assert b"_created" not in third.text
 
 
-def test_only_what_changed_is_made_anew():
+def test_only_what_changed_is_made_anew(monkeypatch: pytest.MonkeyPatch):
+    made: list[tuple[str, ...]] = []
+    monkeypatch.setattr(
+        templates, "line_prefixes", lambda spec, labels: (made.append(labels), line_prefixes(spec, labels))[1]
+    )
     cells = Cells.anonymous()
     encoder = CellsEncoder(with_created=False)
+
+    def prefixes_made_by_the_next_copy() -> list[tuple[str, ...]]:
+        made.clear()
+        encoder.encode(cells.copy(), 0.0)
+        return list(made)
+
     cells.counter(RECEIVED, "a", "x")
     cells.gauge(PEERS, "a")
-    encoder.encode(cells.copy(), 0.0)
-    before = dict(encoder._templates)
-
+    assert prefixes_made_by_the_next_copy() == [("a", "x"), ("a",)]
     cells.words[cells.counter(RECEIVED, "a", "x")] += 1
-    encoder.encode(cells.copy(), 0.0)
-    assert encoder._templates == before
-
+    assert prefixes_made_by_the_next_copy() == []
     cells.gauge(PEERS, "b")
-    encoder.encode(cells.copy(), 0.0)
-    assert encoder._templates["test_received_total"] is before["test_received_total"]
-    assert encoder._templates["test_peers"] is not before["test_peers"]
+    assert prefixes_made_by_the_next_copy() == [("b",)]
+    cells.release(PEERS, "a")
+    assert prefixes_made_by_the_next_copy() == []
 
 
 # Below: ffi/page.h by itself.

@@ -10,12 +10,12 @@ import pytest
 import trio
 from exposition import read_page
 from leanmesh.contain import ContainedErrors
-from leanmesh.metrics import page as page_module
 from leanmesh.metrics.bookkeeping import add_bookkeeping
 from leanmesh.metrics.cells import Cells
+from leanmesh.metrics.cells_encoder import CellsEncoder
 from leanmesh.metrics.family import CounterSpec, GaugeSpec, HistogramSpec
 from leanmesh.metrics.mesh_peers import add_mesh_peers
-from leanmesh.metrics.page import PageFormat
+from leanmesh.metrics.page import Deflated, PageFormat
 from leanmesh.metrics.params import MetricsParams
 from leanmesh.metrics.process import add_process_metrics
 from leanmesh.metrics.snapshotter import Snapshotter
@@ -130,14 +130,12 @@ async def test_a_hundred_scrapes_are_one_encoding_and_one_compression_per_genera
     autojump_clock, cells: Cells, monkeypatch: pytest.MonkeyPatch
 ):
     compressed: list[int] = []
-    of = page_module.Deflated.of
-    monkeypatch.setattr(page_module.Deflated, "of", lambda body: (compressed.append(len(body)), of(body))[1])
-    snapshotter = Snapshotter(MetricsParams(max_age_s=3600.0), cells=cells)
+    compress = Deflated.of
+    monkeypatch.setattr(Deflated, "of", lambda body: (compressed.append(len(body)), compress(body))[1])
     encoded: list[object] = []
-    encode = snapshotter._encoder.encode
-    snapshotter._encoder = type(
-        "Counting", (), {"encode": lambda self, *args: (encoded.append(args), encode(*args))[1]}
-    )()
+    encode = CellsEncoder.encode
+    monkeypatch.setattr(CellsEncoder, "encode", lambda *args: (encoded.append(args), encode(*args))[1])
+    snapshotter = Snapshotter(MetricsParams(max_age_s=3600.0), cells=cells)
 
     for generation in (1, 2):
         await snapshotter.refresh()
