@@ -44,6 +44,16 @@ def test_ihave_goes_to_the_lazy_peers_outside_the_mesh():
     assert sorted(call[0] for call in bench.observer.of("ihave_sent")) == sorted(told)
 
 
+def test_ihave_that_waited_for_a_heartbeat_is_not_sent_any_more():
+    bench = OneRouter()
+    source, slow = bench.member(), bench.outsider()
+    bench.say(source, publish=(message(b"data"),))
+    bench.beat(1)
+    assert bench.router.take_ready()
+    bench.beat(5)
+    assert bench.sent(slow).control == Control()
+
+
 def test_with_many_peers_a_quarter_of_them_hears_ihave():
     bench = OneRouter()
     source = bench.member()

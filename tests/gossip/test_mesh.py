@@ -223,6 +223,15 @@ def test_a_prune_holds_off_as_long_as_it_says_and_no_longer_than_the_clamp(
     bench.beat(20)
 
 
+def test_a_graft_that_still_waits_is_not_sent_to_who_pruned_us_meanwhile():
+    bench = OneRouter()
+    peer = bench.peer(topics=())
+    bench.say(peer, subscribe=(TOPIC,))
+    assert bench.mesh() == [peer]
+    bench.say(peer, prune=(Prune(TOPIC, 60),))
+    assert bench.sent(peer) == rpc()
+
+
 def test_a_prune_never_shortens_a_backoff():
     bench = OneRouter()
     peer = bench.member()

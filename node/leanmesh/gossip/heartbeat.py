@@ -72,6 +72,8 @@ class Heartbeat:
 
     def _tend_outbox(self, peer: PeerState, now_s: float) -> None:
         outbox = peer.outbox
+        # What a slow peer has not been told by now is stale; this heartbeat has newer gossip.
+        outbox.forget_ihave()
         if outbox.count and (expired := outbox.expire(now_s)):
             self.state.observer.copies_dropped(peer.peer, Drop.EXPIRED, expired, now_s)
         if outbox.full_since_s is not None and (reason := outbox.slow_reason(now_s)):

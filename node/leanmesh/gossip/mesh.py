@@ -71,6 +71,7 @@ class Mesh:
         self.state.back_off(topic, peer.peer, now_s + backoff_s, now_s)
         if peer.peer in topic.mesh:
             self.state.leave_mesh(topic, peer, PruneReason.PRUNED_BY_PEER, now_s)
+            peer.outbox.cancel_graft(topic.name)
 
     # The heartbeat.
 
