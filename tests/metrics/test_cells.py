@@ -166,7 +166,7 @@ def test_names_without_room_are_counted_under_other():
 
 def test_names_without_room_leave_room_for_other_families():
     cells = Cells.anonymous(capacity=40)
-    for number in range(20):
+    for number in range(200):
         cells.counter(MESSAGES, str(number) + "x" * 900)
     cells.words[cells.counter(ERRORS)] += 1
     cells.signed_words[cells.gauge(PEERS, "blocks" * 100)] += 2

@@ -211,7 +211,7 @@ class Cells:
             # Readers must hear of the end before the words mean something else.  Unheard of, the
             # place stays empty.
             if self._names.end(series.serial, series.record_bytes):
-                self._free(family.spec, series.index)
+                self._free(family.spec, series.index, was_handed_out=True)
             return True
 
     def copy(self) -> CellsCopy:
@@ -285,17 +285,19 @@ class Cells:
             return self._places.take_group(group_words(spec))
         return self._places.take()
 
-    def _free(self, spec: FamilySpec, index: int) -> None:
+    def _free(self, spec: FamilySpec, index: int, *, was_handed_out: bool) -> None:
         if isinstance(spec, HistogramSpec):
             self._places.free_group(index, group_words(spec))
-        else:
+        elif was_handed_out:
             self._places.free(index)
+        else:
+            self._places.put_back(index)
 
     def _other(self, family: Family) -> Series | None:
         other = (OTHER,) * len(family.spec.labels)
         series = family.table.series.get(other)
         if series is None:
-            # A place whose name found no room was freed by _begin: ask for another.
+            # A place whose name found no room was put back by _begin: ask for another.
             place = self._take(family.spec) if family.other_place is None else family.other_place
             family.other_place = None
             series = self._begin(family, other, place)
@@ -310,7 +312,7 @@ class Cells:
             not family.bounds_place
             or lib.cells_group_start(self.block.head, place, family.bounds_place, len(spec.bounds))
         ):
-            self._free(spec, place)
+            self._free(spec, place, was_handed_out=False)
             return None
         self._serial += 1
         series = Series(self._serial, place, record_bytes=0)
@@ -320,7 +322,7 @@ class Cells:
         if not self._names_family(family) or not self._names.append(
             record, self._tables(), is_for_family=is_for_family
         ):
-            self._free(spec, place)
+            self._free(spec, place, was_handed_out=False)
             return None
         series = attrs.evolve(series, record_bytes=len(record))
         family.table.add(label_values, series)

@@ -66,6 +66,10 @@ class Places:
         self.words[index] = 0
         self._freed.append((index, self._copies))
 
+    def put_back(self, index: int) -> None:
+        """Give back a cell that nobody has heard of: it needs no quarantine."""
+        self._freed.appendleft((index, -QUARANTINE_COPIES))
+
     def take_group(self, count: int) -> int | None:
         """A place for a group of `count` words, or None when the block is full."""
         freed = self._freed_groups.get(count)
