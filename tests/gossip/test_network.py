@@ -235,6 +235,39 @@ def test_the_books_of_every_node_close():
     assert all(each.received > 40 for each in books)
 
 
+def test_churn_costs_who_stays_nothing_and_leaves_nothing_behind():
+    network = Network(12)
+    stable = [network.add_node() for _ in range(8)]
+    network.connect_all()
+    network.subscribe_all(TOPIC)
+    network.run(2)
+    for number in range(30):
+        guest = network.add_node()
+        for host in stable[number % 3 :: 2]:
+            network.connect(guest, host)
+        network.subscribe(guest, TOPIC)
+        network.run(0.4)
+        network.publish(stable[number % 8], TOPIC, b"%d" % number + bytes(1500))
+        network.run(0.3)
+        for host in stable:
+            network.disconnect(guest, host)
+        if number % 5 == 0:
+            one, other = stable[number % 8], stable[(number + 3) % 8]
+            network.disconnect(one, other)
+            network.connect(one, other)
+    network.run(4)
+    for index, node in enumerate(stable):
+        own = {number for number in range(30) if number % 8 == index}
+        assert sorted(node.data) == sorted(
+            b"%d" % number + bytes(1500) for number in range(30) if number not in own
+        )
+        topic = node.router.view.topic(TOPIC)
+        assert topic is not None
+        assert sorted(topic.peers) == sorted(other.peer for other in stable if other is not node)
+        assert set(topic.mesh) <= set(topic.peers)
+        assert (node.cuts, node.refused) == ([], [])
+
+
 @pytest.mark.parametrize("size", [100])
 def test_a_hundred_nodes_keep_up(size: int):
     """The small form of the run that `just bench gossip` times."""
