@@ -277,3 +277,13 @@ def test_contradictory_parameters_are_refused(contradiction: dict[str, float]):
     """CVE-2022-47547: parameters that let peers misbehave for ever must not be taken."""
     with pytest.raises(BadGossipParams):
         GossipParams(**contradiction)
+
+
+def test_a_contradiction_is_named_with_its_values():
+    with pytest.raises(BadGossipParams) as caught:
+        GossipParams(mesh_low=7)
+    assert str(caught.value) == (
+        "mesh_low <= mesh_target <= mesh_high fails: mesh_low is 7, mesh_target is 6, mesh_high is 12"
+    )
+    with pytest.raises(BadGossipParams, match="prune_backoff_s is -1; it must be a number of at least 0"):
+        GossipParams(prune_backoff_s=-1)

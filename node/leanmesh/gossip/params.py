@@ -186,12 +186,14 @@ class GossipParams:
         )
         self._hold(
             self.seen_ttl_s >= self.history_length * self.heartbeat_interval_s,
-            "seen_ttl_s >= history_length * heartbeat_interval_s (what is served must not look new)",
+            "seen_ttl_s >= history_length * heartbeat_interval_s : what is served must not look new",
         )
 
     def _hold(self, is_held: bool, rule: str) -> None:
         if not is_held:
-            raise BadGossipParams(f"{rule} fails: {self}")
+            known = {field.name for field in attrs.fields(GossipParams)}
+            named = [f"{word} is {getattr(self, word)}" for word in rule.split() if word in known]
+            raise BadGossipParams(f"{rule} fails: {', '.join(named)}")
 
 
 LEAN_PARAMS = GossipParams(
