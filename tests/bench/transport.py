@@ -187,6 +187,8 @@ def run() -> Iterator[Result]:
     yield at_least(
         "messages_1_kib", received, "messages per CPU-second", 250_000, "of the receiver, coalesced"
     )
+    # Wall time suffers from neighbours: with more running tasks than cores it says little.
+    yield note("load", os.getloadavg()[0], "running tasks", f"on {os.cpu_count()} cores")
     yield at_most("dial.wall", statistics.median(walls_s) * 1e3, "ms", 10.0, "dial to a negotiated stream")
     yield at_most("dial.cpu", per_dial_s * 1e3, "ms", 5.0, "both sides together")
 

@@ -44,6 +44,12 @@ def memory_switch(
 
 def _add(switch: Switch, carrier: Carrier, security: Security) -> None:
     transport = UpgradedTransport(
-        carrier, security, switch.local_peer, switch.params, switch.handlers, switch.observer
+        carrier,
+        security,
+        switch.local_peer,
+        switch.params,
+        switch.handlers,
+        switch.observer,
+        switch.flusher,
     )
     switch.transports.append(transport)

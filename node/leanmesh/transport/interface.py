@@ -81,6 +81,9 @@ class Stream(Protocol):
     async def send_all(self, data: "Buffer | Sequence[Buffer]") -> None:
         """Send everything, in one piece as far as it goes; waits for window and buffer.
 
+        Small writes that follow one another closely may leave together, a
+        tick later; then only some of the calls are checkpoints.
+
         When cancelled, an unknown part has been sent and the stream is fit for a reset only.
         """
         ...

@@ -14,6 +14,7 @@ import trio
 from leanmesh.errors import RemoteError
 from leanmesh.identity.peer_id import PeerId
 from leanmesh.transport.errors import CloseReason, ConnectionClosed, StreamRefused
+from leanmesh.transport.flusher import Flusher
 from leanmesh.transport.interface import Buffer, StreamHandler
 from leanmesh.transport.negotiation import propose, serve
 from leanmesh.transport.observer import TransportObserver
@@ -29,6 +30,9 @@ from leanmesh.wire.yamux_stream import YamuxStream
 READ_BYTES = 65536
 # Chunks taken in one turn before other tasks get theirs.
 READS_PER_TURN = 16
+# Small writes this soon after the last send are collected, for one tick of Trio or up to so many bytes.
+COLLECT_WITHIN_S = 0.0005
+COLLECT_BYTES = 16384
 
 
 @attrs.define(eq=False, kw_only=True)
@@ -46,6 +50,7 @@ class MuxedConnection:
     # Shared with the owner: handlers that are added later serve streams that come later.
     handlers: Mapping[str, StreamHandler]
     observer: TransportObserver
+    flusher: Flusher
     # Called once, when it ends: before the handlers that still read what had arrived are through.
     on_end: Callable[[], None] = lambda: None
     # Plaintext that was read together with the end of the handshake.
@@ -339,6 +344,21 @@ class MuxedConnection:
         if len(data) > room:
             data = memoryview(data)[:room]
         return self._session.send(state, data)
+
+    def queue_for_later(self, state: YamuxStream, data: Buffer) -> bool:
+        """Queue a small write that follows another, to leave with others; False when it must go now."""
+        size = len(data)
+        outlet = self._outlet
+        if (
+            size + len(outlet.queued) > COLLECT_BYTES
+            or size > state.send_window_bytes
+            or outlet.is_blocked
+            or trio.current_time() - outlet.sent_at_s > COLLECT_WITHIN_S
+        ):
+            return False
+        self._session.send(state, data)
+        self.flusher.soon(self)
+        return True
 
     def await_room(self, stream: MuxedStream) -> None:
         """Wake this stream when the network has taken a good part of what waits."""

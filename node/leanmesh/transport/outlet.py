@@ -45,6 +45,7 @@ class Outlet:
     is_held: bool = False
     is_blocked: bool = False
     is_closed: bool = False
+    # When the network last took something, or stopped taking.
     sent_at_s: float = 0.0
     _sealed: memoryview = attrs.field(init=False, default=memoryview(b""))
     _drained: trio.Event | None = attrs.field(init=False, default=None)
@@ -71,8 +72,9 @@ class Outlet:
             return
         if sent:
             self.on_sent(sent)
-        if self.is_blocked:
+        if sent or self.is_blocked:
             self.sent_at_s = trio.current_time()
+        if self.is_blocked:
             self.on_blocked()
         elif self._drained is not None:
             self._drained.set()

@@ -1,7 +1,7 @@
 """A stream on a muxed connection: the waiting around a yamux stream's state."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import trio
 
@@ -12,6 +12,9 @@ from leanmesh.wire.yamux_stream import YamuxStream
 
 if TYPE_CHECKING:
     from leanmesh.transport.muxed import MuxedConnection
+
+# A write above this is worth a send of its own.
+SMALL_WRITE_BYTES = 4096
 
 
 class MuxedStream:
@@ -108,10 +111,14 @@ class MuxedStream:
 
     async def send_all(self, data: Buffer | Sequence[Buffer]) -> None:
         """Send everything; waits for window and buffer."""
-        if not isinstance(data, bytes | bytearray | memoryview):
-            data = b"".join(data)
+        joined = cast("Buffer", data) if isinstance(data, bytes | bytearray | memoryview) else b"".join(data)
+        if len(joined) <= SMALL_WRITE_BYTES:
+            await trio.lowlevel.checkpoint_if_cancelled()
+            self._check_can_send()
+            if self.connection.queue_for_later(self.state, joined):
+                return
         await trio.lowlevel.checkpoint()
-        rest = memoryview(data)
+        rest = memoryview(joined)
         while True:
             # Until nothing is taken: the pipe may have made room again while it was offered the last part.
             while rest and (taken := self.send_nowait(rest)):

@@ -25,6 +25,7 @@ from leanmesh.transport.errors import (
     DialToSelf,
     UnsupportedAddress,
 )
+from leanmesh.transport.flusher import Flusher
 from leanmesh.transport.interface import Connection, StreamHandler
 from leanmesh.transport.limits import Limits, ip_of
 from leanmesh.transport.observer import SilentObserver, TransportObserver
@@ -52,6 +53,8 @@ class Switch:
         self.handlers: dict[str, StreamHandler] = {}
         self.limits = Limits(params)
         self.transports: list[Transport] = []
+        # For transports whose connections collect small writes.
+        self.flusher = Flusher()
         self._dialer = Dialer(params, random, self.limits, self.observer, self.transports)
         self._listeners: list[Listener] = []
         self._connections: dict[PeerId, list[OwnedConnection]] = {}
@@ -65,6 +68,7 @@ class Switch:
         """Own listeners and connections until `aclose`, or until cancelled."""
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
+            nursery.start_soon(self.flusher.run)
             task_status.started()
             try:
                 while True:

@@ -7,6 +7,7 @@ import attrs
 import trio
 
 from leanmesh.identity.peer_id import PeerId
+from leanmesh.transport.flusher import Flusher
 from leanmesh.transport.interface import StreamHandler
 from leanmesh.transport.muxed import MuxedConnection
 from leanmesh.transport.observer import TransportObserver
@@ -60,6 +61,7 @@ class UpgradedTransport:
     params: TransportParams
     handlers: Mapping[str, StreamHandler]
     observer: TransportObserver
+    flusher: Flusher
 
     @property
     def name(self) -> str:
@@ -115,6 +117,7 @@ class UpgradedTransport:
             params=self.params.connection,
             handlers=self.handlers,
             observer=self.observer,
+            flusher=self.flusher,
         )
 
 
