@@ -186,7 +186,7 @@ class GossipParams:
         )
         self._hold(
             self.seen_ttl_s >= self.history_length * self.heartbeat_interval_s,
-            "seen_ttl_s >= history_length * heartbeat_interval_s : what is served must not look new",
+            "seen_ttl_s >= history_length * heartbeat_interval_s (what is served must not look new)",
         )
 
     def _hold(self, is_held: bool, rule: str) -> None:
