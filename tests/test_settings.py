@@ -84,10 +84,11 @@ def test_all_mistakes_of_all_places_are_said_at_once(tmp_path: Path):
 
 def test_numbers_that_contradict_each_other_are_named_together(tmp_path: Path):
     path = write(tmp_path, "[gossip]\nmesh_low = 9\nmesh_high = 5\nseen_limit = 10\n")
-    assert problems(path) == [
+    (problem,) = problems(path)
+    assert problem.startswith(
         "node.toml: gossip.mesh_low = 9; node.toml: gossip.mesh_high = 5: "
         "mesh_low <= mesh_target <= mesh_high fails"
-    ]
+    )
 
 
 def test_beyond_loopback_the_word_for_it_may_come_from_another_place(tmp_path: Path):
