@@ -80,15 +80,23 @@ def control(parts: Iterable[bytes]) -> bytes:
     return delimited(CONTROL_TAG, b"".join(parts))
 
 
+def _repeated(tag: int, values: Sequence[bytes]) -> bytes:
+    """A repeated field of bytes with a one-byte tag.  Ids have one length on most networks: one join then."""
+    sizes = set(map(len, values))
+    if len(sizes) == 1 and (size_bytes := sizes.pop()) < 0x80:
+        prefix = bytes((tag, size_bytes))
+        return prefix + prefix.join(values)
+    return b"".join([delimited(tag, value) for value in values])
+
+
 def ihave(topic: str, message_ids: Sequence[bytes]) -> bytes:
     """One IHAVE entry of the control field."""
-    known = rpc_pb2.ControlIHave(topic_id=topic.encode(), message_ids=message_ids)
-    return delimited(_IHAVE_TAG, known.SerializeToString())
+    return delimited(_IHAVE_TAG, delimited(0x0A, topic.encode()) + _repeated(0x12, message_ids))
 
 
 def iwant(message_ids: Sequence[bytes]) -> bytes:
     """One IWANT entry of the control field."""
-    return delimited(_IWANT_TAG, rpc_pb2.ControlIWant(message_ids=message_ids).SerializeToString())
+    return delimited(_IWANT_TAG, _repeated(0x0A, message_ids))
 
 
 def graft(topic: str) -> bytes:
@@ -111,4 +119,4 @@ def prune(value: Prune) -> bytes:
 
 def idontwant(message_ids: Sequence[bytes]) -> bytes:
     """One IDONTWANT entry of the control field."""
-    return delimited(_IDONTWANT_TAG, rpc_pb2.ControlIDontWant(message_ids=message_ids).SerializeToString())
+    return delimited(_IDONTWANT_TAG, _repeated(0x0A, message_ids))

@@ -1,5 +1,6 @@
 """Talk about messages: IHAVE and IWANT fill gaps, IDONTWANT spares copies."""
 
+from collections import defaultdict
 from collections.abc import Sequence
 
 import attrs
@@ -25,7 +26,7 @@ class Exchange:
     # Whom we told IDONTWANT about a message, and the heartbeat that forgets it, the oldest first.
     told: dict[bytes, tuple[int, list[PeerId]]] = attrs.field(factory=dict[bytes, tuple[int, list[PeerId]]])
     # Large messages of this pass, by topic, that the meshes have not been told of yet.
-    large: dict[str, list[bytes]] = attrs.field(factory=dict[str, list[bytes]])
+    large: defaultdict[str, list[bytes]] = attrs.field(factory=lambda: defaultdict[str, list[bytes]](list))
     # Ids first seen until the last heartbeat, to tell a busy network from a flood of IDONTWANT.
     seen_before: int = 0
 
@@ -104,9 +105,8 @@ class Exchange:
         if self.seen.add(message_id, now_s):
             self.state.observer.turned_away(Table.SEEN, 1, now_s)
 
-    def note_large(self, topic: Topic, message_id: bytes, asked: Sequence[PeerId], now_s: float) -> None:
-        """A large message is here: the peers we asked for it need not send it, and soon the mesh is told."""
-        self.large.setdefault(topic.name, []).append(message_id)
+    def tell_asked(self, topic: Topic, message_id: bytes, asked: Sequence[PeerId], now_s: float) -> None:
+        """Tell the peers outside the mesh that we asked for a large message that it is here."""
         told = [
             peer_id
             for peer_id in asked
@@ -123,6 +123,8 @@ class Exchange:
         is whom they came from: None when we made them, which unsigned messages do not show.
         """
         until = self.state.tick + self.state.params.idontwant_ttl_ticks
+        told_before = self.told
+        idontwant_sent = self.state.observer.idontwant_sent
         for name, message_ids in self.large.items():
             told = [
                 peer_id
@@ -131,11 +133,12 @@ class Exchange:
             ]
             if not told:
                 continue
+            entry = (until, told)
             for message_id in message_ids:
-                asked = self.told.get(message_id)
-                self.told[message_id] = (until, told if asked is None else asked[1] + told)
-                self.state.observer.idontwant_sent(told, name, message_id, now_s)
-        self.large = {}
+                asked = told_before.get(message_id)
+                told_before[message_id] = entry if asked is None else (until, asked[1] + told)
+                idontwant_sent(told, name, message_id, now_s)
+        self.large.clear()
 
     def keep_promises(self, source: PeerState, message_id: bytes, now_s: float) -> list[PeerId]:
         """A message came, from whomever: ask nobody any more.  Answers who had promised it."""

@@ -70,7 +70,7 @@ class Forward:
         if evicted := self.exchange.history.put(message_id, topic.name, message.field):
             observer.turned_away(Table.HISTORY, evicted, now_s)
         if len(message.data) >= self.state.params.idontwant_threshold_bytes:
-            self.exchange.note_large(topic, message_id, (), now_s)
+            self.exchange.large[topic.name].append(message_id)
             self.exchange.tell_large(None, now_s)
         peers = self._recipients(topic, now_s)
         queued: list[PeerId] = []

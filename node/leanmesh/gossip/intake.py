@@ -6,7 +6,7 @@ then is the id marked as seen, so that a forged or throttled copy cannot keep
 the true one out.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import attrs
 
@@ -42,6 +42,7 @@ class Intake:
     deliver: Deliver
     known_copies: KnownCopies
     takes_plain: bool = attrs.field(init=False)
+    limit_bytes: int = attrs.field(init=False)
     # Tickets the shell has not taken yet.
     tickets: list[Ticket] = attrs.field(factory=list[Ticket])
     # Ids whose verdict was to reject: who sends them again is known.
@@ -49,6 +50,7 @@ class Intake:
 
     def __attrs_post_init__(self) -> None:
         self.takes_plain = self.policy is SignaturePolicy.STRICT_NO_SIGN
+        self.limit_bytes = self.state.params.message_limit_bytes
 
     # One copy.
 
@@ -56,26 +58,23 @@ class Intake:
         """Decide one received copy, or let it wait for its verdict."""
         state = self.state
         observer = state.observer
-        name = message.topic
-        size = len(message.field)
-        observer.message_received(peer.peer, name, size, now_s)
+        peer_id, name, size = peer.peer, message.topic, len(message.field)
+        observer.message_received(peer_id, name, size, now_s)
         topic = state.topics.get(name)
-        if topic is None or not topic.is_joined:
-            observer.not_subscribed(peer.peer, name, size, now_s)
+        if topic is None or (rules := topic.rules) is None:
+            observer.not_subscribed(peer_id, name, size, now_s)
             return
         data = message.data
-        if len(data) > state.params.message_limit_bytes:
-            observer.oversized(peer.peer, name, size, now_s)
+        if len(data) > self.limit_bytes:
+            observer.oversized(peer_id, name, size, now_s)
             return
-        rules = topic.rules
-        assert rules is not None, "a joined topic has its rules"
         if rules.transform is None:
             message_id = rules.message_id(message, data)
         else:
             message_id, data = self._transform(rules, message)
         exchange = self.exchange
         if message_id in exchange.seen.first_seen_s:
-            self._on_duplicate(peer, message, message_id, now_s)
+            self._on_duplicate(peer, name, message_id, size, now_s)
             return
         if not (
             # Common and cheap; everything else is looked at one by one.
@@ -85,34 +84,36 @@ class Intake:
             return
         if exchange.seen.add(message_id, now_s):
             observer.turned_away(Table.SEEN, 1, now_s)
-        observer.first_seen(peer.peer, name, message_id, size, now_s)
-        asked: list[PeerId] = []
+        observer.first_seen(peer_id, name, message_id, size, now_s)
+        asked: Sequence[PeerId] = ()
         if message_id in exchange.promises.deadlines_s:
             asked = exchange.keep_promises(peer, message_id, now_s)
         assert data is not None, "what could not be transformed is not admitted"
         if len(message.data) >= state.params.idontwant_threshold_bytes:
-            exchange.note_large(topic, message_id, asked, now_s)
+            exchange.large[name].append(message_id)
+            if asked:
+                exchange.tell_asked(topic, message_id, asked, now_s)
         if rules.is_validated:
-            self.tickets.append(self.validation.open(message_id, message, data, peer.peer, now_s))
+            self.tickets.append(self.validation.open(message_id, message, data, peer_id, now_s))
             self._report_pending(now_s)
             return
-        self._accept(topic, message, message_id, data, peer.peer, now_s, None)
+        self._accept(topic, message, message_id, data, peer_id, now_s, None)
 
-    def _on_duplicate(self, peer: PeerState, message: Message, message_id: bytes, now_s: float) -> None:
+    def _on_duplicate(self, peer: PeerState, name: str, message_id: bytes, size: int, now_s: float) -> None:
         observer = self.state.observer
         peer_id = peer.peer
-        observer.duplicate(peer_id, message.topic, message_id, len(message.field), now_s)
+        observer.duplicate(peer_id, name, message_id, size, now_s)
         if peer.outbox.count and peer.outbox.withdraw(message_id):
             # It has the message: what waits for it is spared.
             observer.copies_dropped(peer_id, Drop.WITHDRAWN, 1, now_s)
         told = self.exchange.told
         if told and message_id in told and peer_id in told[message_id][1]:
-            observer.crossed_idontwant(peer_id, message.topic, message_id, now_s)
+            observer.crossed_idontwant(peer_id, name, message_id, now_s)
         waiting = self.validation.open_tickets
         if waiting and message_id in waiting and waiting[message_id].peer != peer_id:
             waiting[message_id].senders[peer_id] = None
         if self.rejected and message_id in self.rejected:
-            observer.invalid_again(peer_id, message.topic, message_id, now_s)
+            observer.invalid_again(peer_id, name, message_id, now_s)
             self.state.misbehaved(peer, Misbehaviour.INVALID_MESSAGE, now_s)
 
     # Checks.
@@ -124,7 +125,7 @@ class Intake:
         known_id = self.known_copies.ids.get(key)
         if known_id is not None and known_id in self.exchange.seen:
             return known_id, None
-        data = rules.transform.decompress(message.data, self.state.params.message_limit_bytes)
+        data = rules.transform.decompress(message.data, self.limit_bytes)
         message_id = rules.message_id(message, data)
         self.known_copies.add(key, message_id)
         return message_id, data

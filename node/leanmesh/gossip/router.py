@@ -209,8 +209,9 @@ class Router:
         if control is not None and control.idontwant:
             # First: it may save copies of what comes with it.
             self._exchange.on_idontwant(peer, control.idontwant, now_s)
+        on_message = self._intake.on_message
         for message in rpc.publish:
-            self._intake.on_message(peer, message, now_s)
+            on_message(peer, message, now_s)
         if self._exchange.large:
             self._exchange.tell_large(peer, now_s)
         if control is not None:

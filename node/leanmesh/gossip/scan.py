@@ -143,7 +143,13 @@ def scan(frame: bytes, limits: WireLimits) -> tuple[list[Place], list[Place] | N
                 end = frame[position + 1]
                 position += 2
                 if end > 0x7F:
-                    end, position = _varint(frame, position - 1)
+                    high = frame[position]
+                    if 0 < high < 0x80:
+                        # Two bytes, as for most messages: not worth a call.
+                        end += (high << 7) - 0x80
+                        position += 1
+                    else:
+                        end, position = _varint(frame, position - 1)
                 end += position
                 if end > size:
                     raise _ends_early("publish", position)

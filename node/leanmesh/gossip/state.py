@@ -70,7 +70,7 @@ class Topic:
     name: str
     backoffs: Backoffs
     is_joined: bool = False
-    # Set when we join or publish; peers' topics need none.
+    # There while the topic is joined, and only then.
     rules: TopicRules | None = None
     peers: dict[PeerId, PeerState] = attrs.field(factory=dict[PeerId, PeerState])
     mesh: dict[PeerId, PeerState] = attrs.field(factory=dict[PeerId, PeerState])
