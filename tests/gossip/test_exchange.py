@@ -226,6 +226,19 @@ def test_a_message_is_sent_three_times_to_who_asks_for_ever():
     assert misbehaviour(bench, asker) == {Misbehaviour.IWANT_FLOOD: 2}
 
 
+def test_who_comes_back_may_ask_again():
+    bench = OneRouter()
+    source, asker = bench.member(), bench.outsider()
+    bench.say(source, publish=(message(b"data"),))
+    for _ in range(2):
+        for _ in range(PARAMS.retransmission_limit):
+            bench.say(asker, iwant=(id_of(b"data"),))
+            assert bench.sent_data(asker) == [b"data"]
+        bench.router.remove_peer(asker, bench.now_s)
+        bench.router.add_peer(asker, "/meshsub/1.2.0", "", is_outbound=False, now_s=bench.now_s)
+        bench.sent(asker)
+
+
 def test_an_id_named_many_times_in_one_iwant_is_sent_once():
     bench = OneRouter()
     source, asker = bench.member(), bench.outsider()

@@ -74,6 +74,11 @@ class Recorder:
         self._note(now_s, "heartbeat")
         self.router.heartbeat(now_s)
 
+    def close(self, now_s: float) -> None:
+        """`Router.close`."""
+        self._note(now_s, "close")
+        self.router.close(now_s)
+
     def drain(self, peer: PeerId, limit_bytes: int, now_s: float) -> list[bytes]:
         """What the writer takes out of the outbox of a peer; the bytes are part of the trace."""
         frames = self.router.outbox(peer).drain(limit_bytes)
@@ -135,6 +140,8 @@ def _dispatch(
             recorder.publish(topic, bytes.fromhex(data), now_s)
         case "heartbeat", []:
             recorder.heartbeat(now_s)
+        case "close", []:
+            recorder.close(now_s)
         case "drain", [peer, limit_bytes, _]:
             recorder.drain(_peer(peer), limit_bytes, now_s)
         case _:
