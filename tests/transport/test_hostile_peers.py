@@ -261,3 +261,46 @@ async def test_a_peer_that_presents_anothers_peer_id_gets_nowhere(tcp_nodes: Nod
     assert listener.observer.events == ["accept failed: handshake: error"]
     assert listener.connections == []
     pipe.close()
+
+
+CREDIT = frame(WINDOW_UPDATE, 0, 1, 0xF0000000)
+
+
+async def asks_for_a_flood(nodes: Nodes, size: int, **settings) -> tuple[Switch, HandshakeChannel]:
+    """A peer that grants all credit there is, to a handler that has much to send."""
+    listener = await listener_of(nodes, **settings)
+
+    async def flood(stream) -> None:
+        await stream.send_all(b"x" * size)
+
+    listener.handlers["/hold"] = flood
+    channel = await secured(listener)
+    await channel.send_all(OPEN + CREDIT + data_frame(1, NEGOTIATE_HOLD))
+    await until(lambda: listener.connections)
+    return listener, channel
+
+
+async def test_a_peer_that_reads_slowly_gets_everything_through_full_sockets(tcp_nodes: Nodes):
+    size = 20_000_000
+    listener, channel = await asks_for_a_flood(tcp_nodes, size)
+    (connection,) = listener.connections
+    await until(lambda: connection._outlet.is_blocked)
+    queued = connection._outlet.waiting_bytes
+    received = 0
+    while received < size:
+        received += len(await channel.receive_some(65536))
+
+    assert queued <= 512 * 1024 + 64 * 1024
+    assert not connection.is_closed
+    channel.pipe.close()
+
+
+async def test_a_peer_that_never_reads_is_cut_off_in_time(tcp_nodes: Nodes):
+    listener, channel = await asks_for_a_flood(
+        tcp_nodes, 20_000_000, connection={"write_timeout_s": 0.2}, sweep_interval_s=0.05
+    )
+    await until(lambda: not listener.connections)
+
+    assert listener.observer.events[-1] == "closed: timeout: the peer took no data for 0.2 s"
+    await until(lambda: listener.limits.connections == 0)
+    channel.pipe.close()

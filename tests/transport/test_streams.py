@@ -16,6 +16,7 @@ from leanmesh.transport.errors import (
     StreamReset,
 )
 from leanmesh.transport.interface import Connection, Stream
+from leanmesh.transport.memory_pipe import Link
 from leanmesh.transport.switch import Switch
 from transport.nodes import Nodes, address_of, params, until
 
@@ -380,3 +381,55 @@ async def test_a_loop_of_small_writes_lets_others_run_and_can_be_cancelled(any_n
         nursery.cancel_scope.cancel()
         with pytest.raises(trio.Cancelled):
             await pair.ours.send_all(b"x")
+
+
+async def test_more_than_the_connection_may_queue_goes_through_in_parts(any_nodes: Nodes):
+    pair = await two(any_nodes, connection={"send_limit_bytes": 10_000})
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(pair.ours.send_all, b"x" * 1_000_000)
+        received = 0
+        while received < 1_000_000:
+            received += len(await pair.theirs.receive_some())
+
+
+async def test_streams_that_wait_for_a_slow_network_all_get_their_turn(memory_nodes: Nodes, autojump_clock):
+    memory_nodes.network = type(memory_nodes.network)(Link(bandwidth_bytes_per_s=1e6, capacity_bytes=5_000))
+    pair = await two(memory_nodes, connection={"send_limit_bytes": 10_000})
+    finished = []
+
+    async def count(stream: Stream) -> None:
+        finished.append(len(await receive_all(stream)))
+
+    async def send() -> None:
+        stream = await pair.connection.open_stream(["/count"])
+        await stream.send_all(b"x" * 100_000)
+        await stream.send_eof()
+
+    pair.listener.handlers["/count"] = count
+    async with trio.open_nursery() as nursery:
+        for _ in range(5):
+            nursery.start_soon(send)
+    await until(lambda: len(finished) == 5)
+    assert finished == [100_000] * 5
+
+
+async def test_a_handler_may_finish_reading_what_arrived_before_the_end(any_nodes: Nodes):
+    pair = await two(any_nodes)
+    read, begin = [], trio.Event()
+
+    async def late(stream: Stream) -> None:
+        await begin.wait()
+        try:
+            while True:
+                read.append(await stream.receive_some(50_000))
+        except ConnectionClosed as error:
+            read.append(error.reason)
+
+    pair.listener.handlers["/late"] = late
+    stream = await pair.connection.open_stream(["/late"])
+    await stream.send_all(b"x" * 100_000)
+    await pair.connection.aclose()
+    await until(lambda: not pair.listener.connections)
+    begin.set()
+    await until(lambda: len(read) == 3)
+    assert read == [b"x" * 50_000, b"x" * 50_000, CloseReason.REMOTE_CLOSE]

@@ -303,17 +303,18 @@ class MuxedConnection:
     # ----- sending
 
     def flush(self) -> None:
-        """Offer the network all that waits, and let those go on who waited for room."""
+        """Offer the network all that waits."""
         self._outlet.flush()
+
+    def _on_sent(self, size_bytes: int) -> None:
+        """Count, and let those go on who waited for room."""
+        self.sent_bytes += size_bytes
+        self.observer.bytes_sent(self.transport, size_bytes)
         if self._waiting_for_room and self._outlet.waiting_bytes * 2 <= self.params.send_limit_bytes:
             waiting = tuple(self._waiting_for_room)
             self._waiting_for_room.clear()
             for stream in waiting:
                 stream.wake()
-
-    def _on_sent(self, size_bytes: int) -> None:
-        self.sent_bytes += size_bytes
-        self.observer.bytes_sent(self.transport, size_bytes)
 
     def _on_blocked(self) -> None:
         if self._nursery is not None:

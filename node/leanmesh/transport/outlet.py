@@ -48,6 +48,7 @@ class Outlet:
     # When the network last took something, or stopped taking.
     sent_at_s: float = 0.0
     _sealed: memoryview = attrs.field(init=False, default=memoryview(b""))
+    _has_writer: bool = attrs.field(init=False, default=False)
     _drained: trio.Event | None = attrs.field(init=False, default=None)
 
     @property
@@ -75,19 +76,23 @@ class Outlet:
         if sent or self.is_blocked:
             self.sent_at_s = trio.current_time()
         if self.is_blocked:
-            self.on_blocked()
+            if not self._has_writer:
+                self.on_blocked()
         elif self._drained is not None:
             self._drained.set()
 
     async def write_blocked(self) -> None:
         """Go on when the pipe has room again, until nothing waits."""
-        while self.is_blocked:
-            try:
+        self._has_writer = True
+        try:
+            while self.is_blocked:
                 await self.pipe.wait_writable()
-            except trio.ClosedResourceError:
-                return
-            self.is_blocked = False
-            self.flush()
+                self.is_blocked = False
+                self.flush()
+        except trio.ClosedResourceError:
+            pass
+        finally:
+            self._has_writer = False
 
     async def drain(self) -> None:
         """Wait until the network has taken all that waits now."""
