@@ -14,7 +14,7 @@ import attrs
 import trio
 
 from leanmesh.contain import ContainedErrors
-from leanmesh.errors import LocalError
+from leanmesh.errors import LocalError, ungrouped
 from leanmesh.gossip.params import GossipParams
 from leanmesh.identity.key_file import read_or_create_key_file
 from leanmesh.identity.keys import PrivateKey
@@ -26,6 +26,8 @@ from leanmesh.metrics.mesh_peers import add_mesh_peers
 from leanmesh.metrics.process import add_process_metrics
 from leanmesh.metrics.snapshotter import Snapshotter
 from leanmesh.service.api import describe_mesh, describe_node, describe_peers
+from leanmesh.service.descriptors import descriptor_shortage, raise_descriptor_limit
+from leanmesh.service.events import tell
 from leanmesh.service.network import Network
 from leanmesh.service.network_metrics import AllNetworkMetrics
 from leanmesh.service.node import Node
@@ -87,6 +89,8 @@ class Composition:
     contained: ContainedErrors = attrs.field(factory=ContainedErrors, init=False)
     snapshotter: Snapshotter = attrs.field(init=False)
     node: Node = attrs.field(init=False)
+    _on_sockets: set[int] = attrs.field(factory=set[int], init=False)
+    _is_short_told: bool = attrs.field(default=False, init=False)
     metrics: AllNetworkMetrics = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -104,6 +108,7 @@ class Composition:
     def build_network(self, params: NetworkParams) -> Network:
         """One network of the node, not yet running."""
         settings = self.settings
+        self._check_descriptors(params)
         generator = self._generator(params.network_id)
 
         def make_switch(key: PrivateKey, observer: TransportObserver) -> Switch:
@@ -122,6 +127,17 @@ class Composition:
             self.metrics.of(params.network_id),
             self.contained,
         )
+
+    def _check_descriptors(self, params: NetworkParams) -> None:
+        """Say once when the networks on sockets may need more descriptors than there are."""
+        if params.network_id in self.hosts or self._is_short_told:
+            return
+        self._on_sockets.add(params.network_id)
+        connections = len(self._on_sockets) * self.settings.transport.connections_limit
+        shortage = descriptor_shortage(connections)
+        if shortage is not None:
+            self._is_short_told = True
+            tell("descriptors", shortage, level=logging.WARNING, connections=connections)
 
     def _generator(self, network_id: int) -> Random:
         return SystemRandom() if self.seed is None else Random(f"{self.seed}/{network_id}")
@@ -154,21 +170,23 @@ async def open_node(
     composition = Composition(settings or Settings(), own_cells, hosts or {}, seed)
     node = composition.node
     try:
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(watch_loop, own_cells)
-            await nursery.start(composition.snapshotter.run)
-            await nursery.start(node.run)
-            try:
-                for params in composition.settings.network:
-                    await node.start_network(params)
-                await node.refresh_metrics()
-                yield node
-            finally:
-                with trio.move_on_after(
-                    composition.settings.service.stop_timeout_s + STOP_GRACE_S, shield=True
-                ):
-                    await node.stop()
-                nursery.cancel_scope.cancel()
+        with ungrouped():
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(watch_loop, own_cells)
+                await nursery.start(composition.snapshotter.run)
+                try:
+                    await nursery.start(node.run)
+                    for params in composition.settings.network:
+                        await node.start_network(params)
+                    await node.refresh_metrics()
+                    yield node
+                finally:
+                    with trio.move_on_after(
+                        composition.settings.service.stop_timeout_s + STOP_GRACE_S, shield=True
+                    ):
+                        await node.stop()
+                    node.close()
+                    nursery.cancel_scope.cancel()
     finally:
         if cells is None:
             own_cells.close()
@@ -184,7 +202,9 @@ async def run(
     """Run a node and its HTTP endpoint until cancelled.
 
     Reports readiness when it listens and the first scrape is answered with data.
+    It takes the process for its own: the limit of open files is raised as far as permitted.
     """
+    raise_descriptor_limit()
     cells = open_cells()
     try:
         async with (

@@ -139,6 +139,7 @@ class Outbox:
             if waiting is not None:
                 lane.ledger.withdrawn += 1
                 self._forget(waiting[0])
+                self._settle()
                 return True
         return False
 
@@ -157,6 +158,7 @@ class Outbox:
                 self._forget(field)
                 lane.ledger.expired += 1
                 expired += 1
+        self._settle()
         return expired
 
     def close(self) -> int:
@@ -195,6 +197,7 @@ class Outbox:
         if topic not in waiting or waiting[topic] is not None:
             return False
         del waiting[topic]
+        self._settle()
         return True
 
     def prune(self, topic: str, backoff_s: float, peers: Sequence[PeerInfo] = ()) -> None:
@@ -229,6 +232,7 @@ class Outbox:
         forgotten = sum(len(message_ids) for message_ids in self._control.ihave.values())
         self._control.ihave.clear()
         self.control_drops.ihave += forgotten
+        self._settle()
         return forgotten
 
     def iwant(self, message_ids: Iterable[bytes]) -> list[bytes]:
@@ -250,7 +254,9 @@ class Outbox:
 
     def cancel_iwant(self, message_id: bytes) -> bool:
         """Do not ask after all: the message came from elsewhere.  False when the question has left."""
-        return self._control.iwant.pop(message_id, self) is None
+        is_cancelled = self._control.iwant.pop(message_id, self) is None
+        self._settle()
+        return is_cancelled
 
     def idontwant(self, message_ids: Sequence[bytes]) -> bool:
         """Say that we have these messages already; False when the peer would not understand.
@@ -345,6 +351,10 @@ class Outbox:
     def _forget(self, field: bytes) -> None:
         self.size_bytes -= len(field)
         self.count -= 1
+
+    def _settle(self) -> None:
+        """Something was taken back.  An outbox that this emptied is said to be ready again when it fills."""
+        self._is_ready = not self.is_empty
 
     def _ready(self) -> None:
         if not self._is_ready:

@@ -5,10 +5,17 @@ from collections.abc import Callable
 import attrs
 import trio
 
+from leanmesh.errors import LocalError
 from leanmesh.gossip.rpc import Message
 from leanmesh.identity.peer_id import PeerId
 from leanmesh.service.params import ServiceParams
-from leanmesh.service.subscriptions import DeliveryBooks, Overflow, ReceivedMessage, Subscription
+from leanmesh.service.subscriptions import (
+    DeliveryBooks,
+    Overflow,
+    ReceivedMessage,
+    Subscription,
+    SubscriptionClosed,
+)
 
 
 @attrs.define(eq=False)
@@ -22,6 +29,7 @@ class Deliveries:
     """A subscription to this topic has ended."""
     books: DeliveryBooks
     _by_topic: dict[str, list[Subscription]] = attrs.field(factory=dict[str, list[Subscription]], init=False)
+    _is_closed: bool = attrs.field(default=False, init=False)
     _full: dict[Subscription, None] = attrs.field(factory=dict[Subscription, None], init=False)
     _room: trio.lowlevel.ParkingLot = attrs.field(factory=trio.lowlevel.ParkingLot, init=False)
 
@@ -29,10 +37,16 @@ class Deliveries:
         self, topic: str, overflow: Overflow, limit: int | None = None, limit_bytes: int | None = None
     ) -> Subscription:
         """A subscription, to be entered; limits that are not given are the service's."""
+        limit = self.params.subscription_limit if limit is None else limit
+        limit_bytes = self.params.subscription_limit_bytes if limit_bytes is None else limit_bytes
+        if limit < 1 or limit_bytes < 1:
+            raise LocalError(
+                f"a subscription to {topic} needs room: limit = {limit}, limit_bytes = {limit_bytes}"
+            )
         return Subscription(
             topic,
-            limit or self.params.subscription_limit,
-            limit_bytes or self.params.subscription_limit_bytes,
+            limit,
+            limit_bytes,
             overflow,
             self.books,
             self._on_open,
@@ -59,21 +73,26 @@ class Deliveries:
 
     @property
     def must_wait(self) -> bool:
-        """Whether a subscription that does not drop is full."""
-        return bool(self._full)
+        """Whether a subscription that does not drop is full, or nobody will take anything any more."""
+        return self._is_closed or bool(self._full)
 
     async def wait_for_room(self) -> None:
-        """Wait until no such subscription is full."""
-        while self._full:
+        """Wait until no such subscription is full.  For ever once `close` was called."""
+        while self.must_wait:
             await self._room.park()
 
     def close(self) -> None:
-        """The network ends: consumers take what is queued and are told."""
+        """The network ends: consumers take what is queued and are told, and nothing more is read."""
+        self._is_closed = True
         for subscriptions in tuple(self._by_topic.values()):
             for subscription in tuple(subscriptions):
                 subscription.close()
 
     def _on_open(self, subscription: Subscription) -> None:
+        if self._is_closed:
+            raise SubscriptionClosed(
+                f"the network has stopped: there is no subscription to {subscription.topic}"
+            )
         self.on_taken(subscription.topic)
         self._by_topic.setdefault(subscription.topic, []).append(subscription)
 

@@ -18,12 +18,13 @@ from leanmesh.gossip.outbox import Outbox
 from leanmesh.gossip.router import Router
 from leanmesh.gossip.validation import Ticket, Verdict
 from leanmesh.identity.peer_id import PeerId
+from leanmesh.service.blame import first_of
 from leanmesh.service.deliveries import Deliveries
 from leanmesh.service.link import Link
 from leanmesh.service.params import ServiceParams
 from leanmesh.service.receipts import AwaitedMessages, Receipt
 from leanmesh.service.validators import Validators
-from leanmesh.transport.errors import CloseReason, StreamRefused
+from leanmesh.transport.errors import CloseReason, StreamRefused, StreamReset
 from leanmesh.transport.interface import Connection, Stream
 from leanmesh.wire.frames import FrameSplitter
 
@@ -65,6 +66,10 @@ class _Reader:
     scope: trio.CancelScope
     splitter: FrameSplitter
     last_chunk_s: float
+    has_begun: bool = False
+    """Whether the peer's first words, which hold its topics, may have been read."""
+    is_held: bool = False
+    """Whether we do not read because a subscription has no room."""
 
 
 @attrs.define(eq=False)
@@ -93,12 +98,15 @@ class GossipService:
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Beat and flush until cancelled."""
-        async with trio.open_nursery() as nursery:
-            self._nursery = nursery
-            nursery.start_soon(self._beat)
-            nursery.start_soon(self._flush_forever)
-            nursery.start_soon(self._watch_mesh)
-            task_status.started()
+        try:
+            async with trio.open_nursery() as nursery:
+                self._nursery = nursery
+                nursery.start_soon(self._beat)
+                nursery.start_soon(self._flush_forever)
+                nursery.start_soon(self._watch_mesh)
+                task_status.started()
+        finally:
+            self._nursery = None
 
     async def _beat(self) -> None:
         router = self.router
@@ -116,13 +124,18 @@ class GossipService:
         """Catch a mesh change that no pass reported, so that the gauge is never wrong for long."""
         while True:
             await trio.sleep(MESH_TICK_S)
-            if self.router.take_mesh_change():
-                self.metrics.store(self.router.view.count_mesh_peers())
+            self.check_mesh()
+
+    def check_mesh(self) -> None:
+        """Recount the mesh if something changed in it since it was last reported."""
+        if self.router.take_mesh_change():
+            self.metrics.store(self.router.view.count_mesh_peers())
 
     def _cut_stalled(self, now_s: float) -> None:
         """One sweep instead of one timeout per read."""
         for peer, reader in tuple(self._readers.items()):
-            if reader.splitter.is_inside_frame and now_s - reader.last_chunk_s > self.params.frame_timeout_s:
+            is_late = now_s - reader.last_chunk_s > self.params.frame_timeout_s
+            if reader.splitter.is_inside_frame and is_late and not reader.is_held:
                 self._abort(peer, CloseReason.TIMEOUT, "a gossip frame was begun and not finished")
 
     async def _flush_forever(self) -> None:
@@ -148,8 +161,8 @@ class GossipService:
         """Gossip with the peer of a connection until the connection ends.
 
         A peer has one link, whatever its connections; the others stand by.
-        Returns when the peer does not gossip.  Raises RemoteError when the link
-        or the connection fails.
+        Returns when the peer does not gossip.  Raises RemoteError when the peer
+        breaks the protocol or the connection ends.
         """
         peer = connection.remote_peer
         connections = self._connections.setdefault(peer, [])
@@ -161,7 +174,7 @@ class GossipService:
                     await self._changes.park()
                 if connection.is_closed or not await self._link(connection, agent):
                     return
-                # The peer ended the stream and not the connection; it may come back.
+                # The stream has ended and not the connection; the peer may come back.
                 await trio.sleep(pause_s)
                 pause_s = min(2 * pause_s, RELINK_LIMIT_S)
         finally:
@@ -177,7 +190,7 @@ class GossipService:
             stream = await connection.open_stream(PROTOCOLS, timeout_s=self.params.stream_timeout_s)
         except StreamRefused as refused:
             LOGGER.debug("%s", refused)
-            return False
+            return not refused.is_unsupported
         if peer in self.links:
             # Another connection of the peer was quicker.
             stream.reset()
@@ -191,15 +204,30 @@ class GossipService:
         self._after_pass()
         try:
             await link.run()
+        except* StreamReset as resets:
+            LOGGER.debug("%s", first_of(resets))
         finally:
-            stream.reset()
-            del self.links[peer]
-            self.router.remove_peer(peer, trio.current_time())
-            self.metrics.outbox_closed(link.outbox)
-            self._awaited.on_gone(peer)
-            self._changes.unpark_all()
-            self._after_pass()
+            self._unlink(link)
         return True
+
+    def _unlink(self, link: Link) -> None:
+        """Forget all that the core knows of a peer.  The second call for a link changes nothing."""
+        peer = link.peer
+        if self.links.get(peer) is not link:
+            return
+        del self.links[peer]
+        link.end()
+        link.stream.reset()
+        reader = self._readers.get(peer)
+        if reader is not None and reader.has_begun:
+            # Its topics were said to a state that is gone; on a new stream it says them again.
+            del self._readers[peer]
+            reader.scope.cancel()
+        self.router.remove_peer(peer, trio.current_time())
+        self.metrics.outbox_closed(link.outbox)
+        self._awaited.on_gone(peer)
+        self._changes.unpark_all()
+        self._after_pass()
 
     def on_connection_closed(self) -> None:
         """A connection has ended; whoever stands by on it is told."""
@@ -219,21 +247,35 @@ class GossipService:
         when the peer breaks the protocol: the caller ends its connection.
         """
         peer = stream.connection.remote_peer
-        previous = self._readers.get(peer)
-        if previous is not None:
-            previous.scope.cancel()
+        self._replace_reader(peer, stream)
         with trio.CancelScope() as scope:
             splitter = FrameSplitter(self.frame_limit_bytes, skip_empty=True)
             reader = self._readers[peer] = _Reader(stream, scope, splitter, trio.current_time())
             try:
                 await self._wait_for_link(peer, stream)
+                reader.has_begun = True
                 await self._read(peer, reader)
             finally:
                 self.empty_frames += splitter.skipped_empty
                 if self._readers.get(peer) is reader:
                     del self._readers[peer]
-        # What replaced it, or a peer that never let us open a stream: nobody will read this one.
-        stream.reset()
+        if scope.cancelled_caught:
+            # It was replaced, or its link is gone: nobody will read it.
+            stream.reset()
+
+    def _replace_reader(self, peer: PeerId, stream: Stream) -> None:
+        previous = self._readers.pop(peer, None)
+        if previous is None:
+            return
+        previous.scope.cancel()
+        link = self.links.get(peer)
+        if link is None:
+            return
+        left = link.stream.connection
+        if previous.stream.connection is left and stream.connection is not left:
+            # It spoke where we speak, and now speaks elsewhere: it was started again, or has given the old
+            # connection up, and hears us there no more.
+            self._unlink(link)
 
     async def _wait_for_link(self, peer: PeerId, stream: Stream) -> None:
         """The router must know the peer before the first frame, which holds all its topics."""
@@ -250,21 +292,28 @@ class GossipService:
             if not chunk:
                 return
             now_s = reader.last_chunk_s = trio.current_time()
-            for frame in split(chunk):
-                on_frame(peer, frame, now_s)
-            self._after_pass()
+            try:
+                for frame in split(chunk):
+                    on_frame(peer, frame, now_s)
+            finally:
+                # Also for what came before a frame that was refused.
+                self._after_pass()
             if self.deliveries.must_wait:
+                reader.is_held = True
                 await self.deliveries.wait_for_room()
+                reader.is_held = False
+                reader.last_chunk_s = trio.current_time()
 
     # After each pass of the router.
 
     def _after_pass(self) -> None:
         router = self.router
-        if tickets := router.take_tickets():
-            nursery = self._nursery
-            assert nursery is not None, "there are no tickets before the service runs"
+        if (tickets := router.take_tickets()) and self._nursery is not None:
+            # Once the service has ended nobody judges: the router closes what is open.
             for ticket in tickets:
-                self.validators.judge(ticket, nursery)
+                verdict = self.validators.judge(ticket, self._nursery)
+                if verdict is not None:
+                    router.on_verdict(ticket, verdict, trio.current_time())
         for peer, reason in router.take_cuts():
             self._abort(peer, CloseReason.ERROR, f"cut: {reason}")
         if router.take_mesh_change():
@@ -278,9 +327,9 @@ class GossipService:
             connection.abort(reason, detail)
 
     def on_verdict(self, ticket: Ticket, verdict: Verdict) -> None:
-        """A validator has decided."""
+        """A validator has decided, later than at once."""
         self.router.on_verdict(ticket, verdict, trio.current_time())
-        self._flusher.unpark()
+        self._after_pass()
 
     # What the application does.
 

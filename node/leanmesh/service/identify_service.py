@@ -12,7 +12,7 @@ import trio
 
 from leanmesh.identity.keys import PrivateKey
 from leanmesh.identity.peer_record import PeerRecord
-from leanmesh.transport.errors import StreamRefused
+from leanmesh.transport.errors import StreamRefused, StreamReset
 from leanmesh.transport.interface import Connection, Stream
 from leanmesh.wire.identify import PROTOCOL_ID, PUSH_PROTOCOL_ID, Identify, IdentifyReader
 from leanmesh.wire.multiaddr import Multiaddr
@@ -59,10 +59,9 @@ class IdentifyService:
         with trio.move_on_after(self.timeout_s):
             try:
                 stream = await connection.open_stream([PROTOCOL_ID], timeout_s=self.timeout_s)
-            except StreamRefused as refused:
-                LOGGER.debug("%s", refused)
-            else:
                 told = await self._read(stream)
+            except (StreamRefused, StreamReset) as error:
+                LOGGER.debug("%s", error)
         if not connection.is_closed:
             self.known[connection] = told
         return told

@@ -12,6 +12,7 @@ import trio
 from leanmesh.errors import RemoteError
 from leanmesh.gossip.outbox import Outbox
 from leanmesh.identity.peer_id import PeerId
+from leanmesh.transport.errors import ConnectionClosed, StreamReset
 from leanmesh.transport.interface import Stream
 
 # As much as the writer takes from an outbox at once: a full Noise frame's worth.
@@ -41,6 +42,7 @@ class Link:
     is_blocked: bool = attrs.field(default=False, init=False)
     _rest: memoryview = attrs.field(factory=lambda: memoryview(b""), init=False)
     _writer: trio.lowlevel.ParkingLot = attrs.field(factory=trio.lowlevel.ParkingLot, init=False)
+    _scope: trio.CancelScope = attrs.field(factory=trio.CancelScope, init=False)
 
     @property
     def is_idle(self) -> bool:
@@ -48,9 +50,18 @@ class Link:
         return self.outbox.is_empty and not self._rest
 
     def flush(self) -> None:
-        """Write what the stream takes without waiting; leave the rest to the writer."""
+        """Write what the stream takes without waiting; leave the rest to the writer.
+
+        A stream that broke is left to the writer too: there the error ends the link and nothing else.
+        """
         if self.is_blocked:
             return
+        try:
+            self._flush()
+        except (ConnectionClosed, StreamReset):
+            self._block()
+
+    def _flush(self) -> None:
         outbox = self.outbox
         room = self.stream.send_room_bytes
         while room > 0 and not outbox.is_empty:
@@ -78,9 +89,17 @@ class Link:
     async def run(self) -> None:
         """Write what has to wait, and watch the stream's other direction.
 
-        Ends cleanly when the peer ends the stream.  Raises RemoteError when the
-        peer writes to it, resets it, or when the connection ends.
+        Ends cleanly when the peer ends the stream, or by `end`.  Raises RemoteError
+        when the peer writes to it, resets it, or when the connection ends.
         """
+        with self._scope:
+            await self._run()
+
+    def end(self) -> None:
+        """Have `run` return."""
+        self._scope.cancel()
+
+    async def _run(self) -> None:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._write)
             # What a peer may do on a stream that we write is to end it.

@@ -119,6 +119,8 @@ class AllNetworkMetrics:
             add_ledger(outbound, metrics.closed)
             network = self.networks.get(network_id)
             life = None if network is None else network.life
+            if life is not None:
+                life.gossip.check_mesh()
             self._refresh_topics(metrics, None if life is None else life.gossip.router.view)
             for link in () if life is None else life.gossip.links.values():
                 for priority in Priority:

@@ -8,7 +8,7 @@ import attrs
 import trio
 
 from leanmesh.contain import ContainedErrors
-from leanmesh.errors import LocalError
+from leanmesh.errors import LocalError, ungrouped
 from leanmesh.identity.peer_id import PeerId
 from leanmesh.metrics.snapshot import Snapshot
 from leanmesh.metrics.snapshotter import Snapshotter
@@ -68,11 +68,25 @@ class Node:
         raise LocalError(f"there is no network {network_id} here; there are {list(self._networks)}")
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Be the parent of all networks, until cancelled."""
-        async with trio.open_nursery() as nursery:
-            self._nursery = nursery
-            task_status.started()
-            await trio.sleep_forever()
+        """Be the parent of all networks, until `close`.
+
+        Cancellation from outside does not reach the networks: whoever calls this
+        must call `stop`, with a deadline, and then `close`, or it never returns.
+        """
+        try:
+            async with trio.open_nursery() as nursery:
+                self._nursery = nursery
+                task_status.started()
+                await trio.lowlevel.checkpoint()
+                nursery.cancel_scope.shield = True
+                await trio.sleep_forever()
+        finally:
+            self._nursery = None
+
+    def close(self) -> None:
+        """End `run`, and abruptly what still runs."""
+        if self._nursery is not None:
+            self._nursery.cancel_scope.cancel()
 
     async def start_network(self, params: NetworkParams) -> Network:
         """Run a network; returns once it listens.  What keeps it from starting is raised here."""
@@ -83,9 +97,10 @@ class Node:
             raise LocalError(f"network {network_id} is running already")
         network = self._networks[network_id] = self._build_network(params)
         try:
-            await self._nursery.start(self._supervise, network)
+            with ungrouped():
+                await self._nursery.start(self._supervise, network)
         except BaseException:
-            del self._networks[network_id]
+            self._forget(network)
             raise
         return network
 
@@ -93,7 +108,12 @@ class Node:
         """Stop one network cleanly."""
         network = self.network(network_id)
         await network.stop()
-        del self._networks[network_id]
+        self._forget(network)
+
+    def _forget(self, network: Network) -> None:
+        # By now there may be another one of this id.
+        if self._networks.get(network.params.network_id) is network:
+            del self._networks[network.params.network_id]
 
     async def stop(self) -> None:
         """Stop all networks cleanly, side by side."""

@@ -80,6 +80,12 @@ async def request(
     raise NoResponse(connection.remote_peer, protocol, timeout_s)
 
 
+def _checked(answer: object) -> bytes:
+    if not isinstance(answer, bytes):
+        raise TypeError(f"a responder answered {type(answer).__name__}; bytes were due")
+    return answer
+
+
 @attrs.define(eq=False)
 class Responder:
     """Answers the requests of one protocol with an application's function.
@@ -117,7 +123,7 @@ class Responder:
         asked = await read_all(stream, self.limit_bytes)
         answer: bytes | None = None
         with self.contained.contain(f"responder:{self.protocol}"):
-            answer = await self.respond(peer, asked)
+            answer = _checked(await self.respond(peer, asked))
         if answer is not None:
             await stream.send_all(answer)
             await stream.aclose()

@@ -87,6 +87,7 @@ class Subscription:
     size_bytes: int = attrs.field(default=0, init=False)
     dropped: int = attrs.field(default=0, init=False)
     is_closed: bool = attrs.field(default=False, init=False)
+    _is_open: bool = attrs.field(default=False, init=False)
     _queue: deque[ReceivedMessage] = attrs.field(factory=deque[ReceivedMessage], init=False)
     _consumers: trio.lowlevel.ParkingLot = attrs.field(factory=trio.lowlevel.ParkingLot, init=False)
 
@@ -107,11 +108,14 @@ class Subscription:
         books = self._books
         books.accepted += 1
         if self.overflow is not Overflow.WAIT and self.is_full:
-            self._drop(1)
             if self.overflow is Overflow.DROP_NEWEST:
+                self._drop(1)
                 return
-            self.size_bytes -= len(self._queue.popleft().data)
-            books.queued -= 1
+            # A large message may cost several small ones, or the bytes had no limit.
+            while self.is_full:
+                self._drop(1)
+                self.size_bytes -= len(self._queue.popleft().data)
+                books.queued -= 1
         self._queue.append(message)
         self.size_bytes += len(message.data)
         books.queued += 1
@@ -154,7 +158,8 @@ class Subscription:
             return
         self.is_closed = True
         self._consumers.unpark_all()
-        self._on_close(self)
+        if self._is_open:
+            self._on_close(self)
 
     def _drop(self, count: int) -> None:
         self.dropped += count
@@ -162,7 +167,10 @@ class Subscription:
 
     async def __aenter__(self) -> "Subscription":
         await trio.lowlevel.checkpoint()
+        if self._is_open or self.is_closed:
+            raise LocalError(f"this subscription to {self.topic} has begun before; subscribe once more")
         self._on_open(self)
+        self._is_open = True
         return self
 
     async def __aexit__(

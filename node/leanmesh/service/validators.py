@@ -78,19 +78,18 @@ class Validators:
         """Judge a topic's messages no longer.  Harmless when nobody does."""
         self._by_topic.pop(topic, None)
 
-    def judge(self, ticket: Ticket, nursery: trio.Nursery) -> None:
-        """Bring about one verdict: at once for a plain function, from a task in `nursery` otherwise."""
+    def judge(self, ticket: Ticket, nursery: trio.Nursery) -> Verdict | None:
+        """The verdict of a plain function; None when a task in `nursery` will hand it to `on_verdict`."""
         registered = self._by_topic.get(ticket.message.topic)
         if registered is None:
             # Removed while the message was on its way to it.
-            self.on_verdict(ticket, Verdict.ACCEPT)
-        elif registered.is_async or registered.in_thread:
+            return Verdict.ACCEPT
+        if registered.is_async or registered.in_thread:
             nursery.start_soon(self._judge_later, registered, ticket)
-        else:
-            verdict = Verdict.IGNORE
-            with self.contained.contain(registered.name):
-                verdict = _verdict(registered.validator(_seen_as(ticket)), registered.name)
-            self.on_verdict(ticket, verdict)
+            return None
+        with self.contained.contain(registered.name):
+            return _verdict(registered.validator(_seen_as(ticket)), registered.name)
+        return Verdict.IGNORE
 
     async def _judge_later(self, registered: _Registered, ticket: Ticket) -> None:
         verdict = Verdict.IGNORE
