@@ -263,3 +263,19 @@ async def test_a_listener_closed_before_it_ever_accepted_ends_quietly(any_nodes:
     listener.close()
     with pytest.raises(trio.ClosedResourceError):
         await listener.accept()
+
+
+async def test_a_dial_that_outlives_its_switch_leaves_nothing_behind(memory_nodes: Nodes, autojump_clock):
+    memory_nodes.network = type(memory_nodes.network)(Link(latency_s=0.1))
+    dialer, listener = await memory_nodes.start(), await memory_nodes.start()
+    async with trio.open_nursery() as nursery:
+
+        @nursery.start_soon
+        async def dial() -> None:
+            with pytest.raises(LocalError, match="not running"):
+                await dialer.dial(address_of(listener))
+
+        await trio.sleep(0.15)
+        await dialer.aclose()
+    await until(lambda: not listener.connections)
+    assert dialer.limits.connections == 0

@@ -184,11 +184,11 @@ class Switch:
         failed lately, DialToSelf, or LocalError for addresses that make no sense.
         """
         await trio.lowlevel.checkpoint_if_cancelled()
-        nursery = self._live_nursery()
+        self._live_nursery()
         peer = self._peer_of(addresses)
         if peer is None:
             connection = await self._dialer.dial(addresses, ignore_backoff=ignore_backoff)
-            return self._adopt(nursery, connection)
+            return self._adopt(connection)
         while (existing := self.connection_to(peer)) is None:
             others = self._dialing.get(peer)
             if others is None:
@@ -201,7 +201,7 @@ class Switch:
         done = self._dialing[peer] = trio.Event()
         try:
             connection = await self._dialer.dial(addresses, ignore_backoff=ignore_backoff)
-            return self._adopt(nursery, connection)
+            return self._adopt(connection)
         finally:
             del self._dialing[peer]
             done.set()
@@ -216,7 +216,14 @@ class Switch:
             raise DialToSelf(f"{addresses[0]} is our own address")
         return next(iter(peers), None)
 
-    def _adopt(self, nursery: trio.Nursery, connection: OwnedConnection) -> Connection:
+    def _adopt(self, connection: OwnedConnection) -> Connection:
+        try:
+            nursery = self._live_nursery()
+        except LocalError:
+            # The switch has closed while its caller dialed: nobody could own this.
+            connection.abort(CloseReason.LOCAL_CLOSE, "the node stops")
+            self.limits.closed(None)
+            raise
         self._add(connection)
         nursery.start_soon(self._run_dialed, connection)
         return connection
