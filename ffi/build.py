@@ -11,7 +11,7 @@ from cffi import FFI
 # Relative on purpose: builds run from the project root, and setuptools refuses absolute sources.
 HERE = Path(__file__).parent
 
-SOURCES = ("cells", "page")
+SOURCES = ("cells", "page", "gather")
 
 ffibuilder = FFI()
 for name in SOURCES:

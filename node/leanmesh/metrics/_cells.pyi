@@ -117,6 +117,37 @@ class Lib(Protocol):
         out: Pointer,
         out_bytes: int,
     ) -> int: ...
+    def gather_sum(
+        self,
+        from_words: Pointer,
+        from_count: int,
+        sources: Pointer,
+        targets: Pointer,
+        count: int,
+        into: Pointer,
+        into_count: int,
+    ) -> int: ...
+    def gather_max(
+        self,
+        from_words: Pointer,
+        from_count: int,
+        sources: Pointer,
+        targets: Pointer,
+        count: int,
+        into: Pointer,
+        into_count: int,
+    ) -> int: ...
+    def gather_min(
+        self,
+        from_words: Pointer,
+        from_count: int,
+        sources: Pointer,
+        targets: Pointer,
+        count: int,
+        into: Pointer,
+        into_count: int,
+    ) -> int: ...
+    def gather_networks(self, from_slots: Pointer, into: Pointer) -> None: ...
 
 ffi: Ffi
 lib: Lib
