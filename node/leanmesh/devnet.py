@@ -60,6 +60,8 @@ class Devnet:
     _node: Node | None = attrs.field(default=None, init=False)
     _params: dict[int, NetworkParams] = attrs.field(factory=dict[int, NetworkParams], init=False)
     _random: Random = attrs.field(init=False)
+    _publishing: trio.CancelScope = attrs.field(factory=trio.CancelScope, init=False)
+    _counted: trio.lowlevel.ParkingLot = attrs.field(factory=trio.lowlevel.ParkingLot, init=False)
     _latencies_s: deque[float] = attrs.field(factory=lambda: deque(maxlen=LATENCY_SAMPLES), init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -88,7 +90,16 @@ class Devnet:
                 nursery.start_soon(self._consume, network_id)
             task_status.started(ready.metrics_url)
             await self._wait_for_meshes()
-            nursery.start_soon(self._publish_forever)
+            with self._publishing:
+                await self._publish_forever()
+            await trio.sleep_forever()
+
+    async def settle(self, timeout_s: float) -> None:
+        """Publish no more, and wait until everything has arrived, or until it is too late."""
+        self._publishing.cancel()
+        with trio.move_on_after(timeout_s):
+            while sum(self.delivered.values()) < self.expected:
+                await self._counted.park()
 
     def _hosts(self) -> dict[int, MemoryHost]:
         if not self.is_in_memory:
@@ -124,7 +135,7 @@ class Devnet:
 
     async def _publish_forever(self) -> None:
         if not self.rate_per_s:
-            return
+            await trio.sleep_forever()
         next_s = trio.current_time()
         number = 0
         while True:
@@ -147,6 +158,7 @@ class Devnet:
 
     def _count(self, network_id: int, messages: list[ReceivedMessage]) -> None:
         self.delivered[network_id] += len(messages)
+        self._counted.unpark_all()
         for message in messages:
             sent_ns = HEADER.unpack_from(message.data)[2]
             self._latencies_s.append(message.received_at_s - sent_ns / 1e9)

@@ -17,6 +17,8 @@ from leanmesh.settings import load
 
 # Slots of the C array: a process has no more networks than that.
 NODES_LIMIT = 64
+# At the end of --duration, for what is still on its way.
+SETTLE_TIMEOUT_S = 5.0
 
 
 @click.command("devnet")
@@ -100,6 +102,7 @@ async def _run(net: Devnet, duration_s: float | None, log_format: str, *, is_int
             say(f"{net.nodes} peers take the topic {net.topic}; metrics: {url}")
         with trio.move_on_after(float("inf") if duration_s is None else duration_s):
             await show_status(net, url, is_interactive=is_interactive, is_json=log_format == "json")
+        await net.settle(SETTLE_TIMEOUT_S)
         nursery.cancel_scope.cancel()
     if log_format == "json":
         emit(event="done", **net.totals())
