@@ -441,6 +441,14 @@ def test_floodsub_peers_get_everything_and_are_asked_for_nothing():
     assert bench.mesh() == [source]
 
 
+def test_control_of_a_floodsub_peer_is_not_heard():
+    bench = OneRouter()
+    flood = bench.peer(protocol="/floodsub/1.0.0")
+    bench.say(flood, graft=(TOPIC,), ihave=(b"id",), iwant=(b"id",))
+    assert bench.mesh() == []
+    assert bench.sent(flood) == rpc()
+
+
 # The count of distinct mesh peers.
 
 
