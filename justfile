@@ -35,10 +35,11 @@ proto:
     cd node && for schema in $(find leanmesh -name '*.proto'); do \
         ../{{python}} -m grpc_tools.protoc -I . --python_out=. --pyi_out=. $schema || exit 1; done
 
-# Writes the catalog of metrics into docs/metrics.md, the numbers of the core into docs/gossip.md
+# Writes the catalog of metrics, the numbers of the core and the settings into docs/
 docs:
     {{python}} -m leanmesh.metrics.catalog_doc docs/metrics.md
     {{python}} -m leanmesh.gossip.params_doc docs/gossip.md
+    {{python}} -m leanmesh.settings_doc docs/operations.md
 
 # Builds the peers that others wrote into the user's cache: all, or those named (go, js, py)
 interop-build *LANGUAGES:

@@ -18,6 +18,7 @@ ALLOWED = {
     "errors": set(),
     "contain": set(),
     "settings": {"*.params"},
+    "settings_doc": {"settings"},
     "run": {"*"},
     "devnet": {"run", "settings", "service", "transport"},
     "cli": {"run", "devnet", "settings", "identity", "metrics.cells"},

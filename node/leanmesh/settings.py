@@ -164,6 +164,17 @@ def _item_class(kind: Any) -> type | None:
     return arguments[0] if get_origin(kind) is tuple and attrs.has(arguments[0]) else None
 
 
+def class_of_tables(kind: Any) -> type | None:
+    """The class behind a field that is a table or an array of tables, None for plain values."""
+    return _item_class(kind) or (kind if attrs.has(kind or object) else None)
+
+
+def shown_default(default: Any) -> str:
+    """A default as TOML, for the reference."""
+    value = default.factory() if isinstance(default, attrs.Factory) else default  # type: ignore[arg-type]
+    return "not set" if value is None else f"`{_toml_value(value)}`"
+
+
 def _collect_environment(
     environment: Mapping[str, str], given: dict[str, Given], problems: list[str]
 ) -> None:

@@ -15,26 +15,27 @@ DEFAULT_LISTEN = ("/ip4/0.0.0.0/tcp/9000", "/ip6/::/tcp/9000")
 
 @attrs.frozen(kw_only=True)
 class NetworkParams:
-    """One libp2p network that this process takes part in: who we are there, where, and with whom.
+    """One libp2p network that this process takes part in: who we are there, where, and with whom."""
 
-    `network_id`: its slot, 0 to 63.  `key_file`: the identity; without one it
-    lives as long as the process.  `peers` are dialed again for ever.
-    `role`: a relay keeps a full mesh and passes on; a leaf keeps a mesh of one
-    to three peers, for a consumer at the edge.
-    `signing`: strict signs and demands signatures (StrictSign), none demands
-    their absence (StrictNoSign).  `message_id`: default is author and sequence
-    number, sha256 hashes the data, auto takes what fits `signing`.
-    """
-
+    # Its slot, 0 to 63: the label under which its figures stand on the page.
     network_id: int = 0
+    # The kind of network.
     profile: Literal["libp2p", "lean"] = "libp2p"
+    # The identity, made when the file is missing.  Without a file it lives as long as the process.
     key_file: str | None = None
+    # Addresses to listen on; port 0 takes a free one.
     listen: tuple[str, ...] = DEFAULT_LISTEN
+    # Addresses to tell peers instead of those.
     announce: tuple[str, ...] = ()
+    # Peers to stay connected to: dialed again for ever, with back-off.
     peers: tuple[str, ...] = ()
+    # Topics to take and to pass on.
     topics: tuple[str, ...] = ()
+    # A relay keeps a full mesh; a leaf, a consumer at the edge, keeps one of one to three peers.
     role: Literal["relay", "leaf"] = "relay"
+    # strict signs and demands signatures (StrictSign), none demands their absence (StrictNoSign).
     signing: Literal["strict", "none"] = "strict"
+    # default is author and sequence number, sha256 hashes the data, auto takes what fits `signing`.
     message_id: Literal["auto", "default", "sha256"] = "auto"
 
     def __attrs_post_init__(self) -> None:

@@ -23,7 +23,9 @@ class WebParams:
     in so many words that the network in front of it is trusted.
     """
 
+    # An IP address (or localhost) and a port; port 0 takes a free one.
     listen: str = attrs.field(default=DEFAULT_LISTEN, validator=_is_address)
+    # Must be said to listen beyond loopback.
     allow_plain_metrics: bool = False
     # A scraper or two, a browser, a health probe: beyond this somebody is holding connections open.
     connections_limit: int = attrs.field(default=64, validator=gt(0))
