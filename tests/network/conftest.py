@@ -10,10 +10,12 @@ from network.nodes import Nodes
 
 
 @pytest.fixture
-async def nodes(
-    autojump_clock: trio.testing.MockClock, nursery: trio.Nursery, tmp_path: Path
-) -> AsyncIterator[Nodes]:
+async def nodes(nursery: trio.Nursery, tmp_path: Path) -> AsyncIterator[Nodes]:
     """No nodes yet, on a network whose every link takes 10 ms, in virtual time."""
+    # Trio takes its clock from the arguments of the test itself.
+    assert isinstance(trio.lowlevel.current_clock(), trio.testing.MockClock), (
+        "the test must ask for autojump_clock"
+    )
     tasks = len(nursery.child_tasks)
     nodes = Nodes(nursery, tmp_path)
     yield nodes

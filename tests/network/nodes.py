@@ -6,6 +6,7 @@ close and its gauge must have told the truth.
 
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from random import Random
 
 import attrs
 import trio
@@ -16,10 +17,12 @@ from leanmesh.run import open_node
 from leanmesh.service.node import Node
 from leanmesh.service.params import NetworkParams, ServiceParams
 from leanmesh.settings import Settings
-from leanmesh.transport.interface import Connection
+from leanmesh.transport.assembly import memory_switch
+from leanmesh.transport.interface import Connection, StreamHandler
 from leanmesh.transport.memory import MemoryNetwork
 from leanmesh.transport.memory_pipe import Link
 from leanmesh.transport.params import TransportParams
+from leanmesh.transport.switch import Switch
 from leanmesh.wire.multiaddr import Multiaddr
 
 TOPIC = "news"
@@ -66,6 +69,7 @@ class Nodes:
     service: ServiceParams = attrs.field(factory=ServiceParams)
     transport: TransportParams = attrs.field(factory=TransportParams)
     running: dict[int, Running] = attrs.field(factory=dict[int, Running])
+    strangers: list[Switch] = attrs.field(factory=list[Switch])
     contained: dict[str, int] = attrs.field(factory=dict[str, int])
     """Errors that a test expects to have been contained."""
 
@@ -134,6 +138,16 @@ class Nodes:
                 assert node.metric("lean_connected_peers") == 0
         has_ended.set()
 
+    async def stranger(self, number: int, handlers: dict[str, StreamHandler] | None = None) -> Switch:
+        """A host that speaks only what a test has it speak."""
+        key = read_or_create_key_file(self.key_file(number))
+        switch = memory_switch(self.memory.host(self.ip(number)), key, self.transport, Random(number))
+        switch.handlers.update(handlers or {})
+        await self.nursery.start(switch.run)
+        await switch.listen(Multiaddr.from_text(f"/ip4/{self.ip(number)}/tcp/{PORT}"))
+        self.strangers.append(switch)
+        return switch
+
     async def stop(self, number: int) -> None:
         """Stop a node cleanly."""
         running = self.running.pop(number)
@@ -148,6 +162,8 @@ class Nodes:
         await running.has_ended.wait()
 
     async def stop_all(self) -> None:
+        for stranger in self.strangers:
+            await stranger.aclose()
         for number in tuple(self.running):
             await self.stop(number)
 

@@ -4,7 +4,9 @@ import trio
 from network.nodes import TOPIC, Nodes, collect, eventually, mesh_peers
 
 
-async def test_the_mesh_forms_and_every_message_reaches_every_node_once(nodes: Nodes, nursery: trio.Nursery):
+async def test_the_mesh_forms_and_every_message_reaches_every_node_once(
+    autojump_clock, nodes: Nodes, nursery: trio.Nursery
+):
     await nodes.start_all(8)
     await nodes.wait_for_meshes(5)
     inboxes = [await collect(nursery, node) for node in nodes]
@@ -18,7 +20,7 @@ async def test_the_mesh_forms_and_every_message_reaches_every_node_once(nodes: N
         assert sorted(inbox.data) == sorted(data for index, data in enumerate(sent) if index % 8 != number)
 
 
-async def test_signed_messages_name_their_author(nodes: Nodes):
+async def test_signed_messages_name_their_author(autojump_clock, nodes: Nodes):
     await nodes.start_all(3, signing="strict")
     await nodes.wait_for_meshes(2)
 
@@ -35,7 +37,7 @@ async def test_signed_messages_name_their_author(nodes: Nodes):
 
 
 async def test_a_late_joiner_gets_a_place_in_the_mesh_and_what_was_said_just_before(
-    nodes: Nodes, nursery: trio.Nursery
+    autojump_clock, nodes: Nodes, nursery: trio.Nursery
 ):
     await nodes.start_all(4)
     await nodes.wait_for_meshes(3)
@@ -51,7 +53,7 @@ async def test_a_late_joiner_gets_a_place_in_the_mesh_and_what_was_said_just_bef
 
 
 async def test_the_mesh_heals_after_a_partition_and_messages_of_both_sides_cross(
-    nodes: Nodes, nursery: trio.Nursery
+    autojump_clock, nodes: Nodes, nursery: trio.Nursery
 ):
     await nodes.start_all(6)
     await nodes.wait_for_meshes(5)
@@ -76,7 +78,9 @@ async def test_the_mesh_heals_after_a_partition_and_messages_of_both_sides_cross
     assert [b"together again" in inbox.data for inbox in inboxes] == [True, True, False, True, True, True]
 
 
-async def test_a_short_partition_costs_neither_connections_nor_messages(nodes: Nodes, nursery: trio.Nursery):
+async def test_a_short_partition_costs_neither_connections_nor_messages(
+    autojump_clock, nodes: Nodes, nursery: trio.Nursery
+):
     await nodes.start_all(4)
     await nodes.wait_for_meshes(3)
     inbox = await collect(nursery, nodes[4])
@@ -92,7 +96,7 @@ async def test_a_short_partition_costs_neither_connections_nor_messages(nodes: N
     assert [len(node.peers()) for node in nodes] == opened
 
 
-async def test_the_mesh_outlives_churn(nodes: Nodes, nursery: trio.Nursery):
+async def test_the_mesh_outlives_churn(autojump_clock, nodes: Nodes, nursery: trio.Nursery):
     await nodes.start_all(6)
     for number in (2, 5, 3, 6, 2, 4):
         await nodes.wait_for_meshes(4)
@@ -109,6 +113,7 @@ async def test_the_mesh_outlives_churn(nodes: Nodes, nursery: trio.Nursery):
 
 
 async def test_a_node_stopped_and_started_under_its_key_is_back_in_every_mesh_within_two_heartbeats(
+    autojump_clock,
     nodes: Nodes,
 ):
     await nodes.start_all(4)
@@ -129,7 +134,9 @@ async def test_a_node_stopped_and_started_under_its_key_is_back_in_every_mesh_wi
         assert nodes.peer(4) in nodes[number].mesh(TOPIC)
 
 
-async def test_a_node_whose_machine_fell_silent_is_back_before_its_old_connections_are_given_up(nodes: Nodes):
+async def test_a_node_whose_machine_fell_silent_is_back_before_its_old_connections_are_given_up(
+    autojump_clock, nodes: Nodes
+):
     await nodes.start_all(4)
     await nodes.wait_for_meshes(3)
 
@@ -146,7 +153,9 @@ async def test_a_node_whose_machine_fell_silent_is_back_before_its_old_connectio
             assert {(await messages.receive()).data for _ in range(3)} == {b"from 1", b"from 2", b"from 3"}
 
 
-async def test_nodes_that_dial_each_other_at_once_end_with_one_link_each(nodes: Nodes, nursery: trio.Nursery):
+async def test_nodes_that_dial_each_other_at_once_end_with_one_link_each(
+    autojump_clock, nodes: Nodes, nursery: trio.Nursery
+):
     async with trio.open_nursery() as starting:
         for number in (1, 2, 3):
             others = [other for other in (1, 2, 3) if other != number]
@@ -165,7 +174,7 @@ async def test_nodes_that_dial_each_other_at_once_end_with_one_link_each(nodes: 
 
 
 async def test_two_connections_to_a_peer_carry_one_link_and_the_second_takes_over(
-    nodes: Nodes, nursery: trio.Nursery
+    autojump_clock, nodes: Nodes, nursery: trio.Nursery
 ):
     await nodes.start_all(2)
     await nodes.wait_for_meshes(1)
@@ -185,7 +194,7 @@ async def test_two_connections_to_a_peer_carry_one_link_and_the_second_takes_ove
     assert await inboxes[0].wait_for(1) == [b"and back"]
 
 
-async def test_leaving_a_topic_is_seen_in_every_mesh_and_coming_back_too(nodes: Nodes):
+async def test_leaving_a_topic_is_seen_in_every_mesh_and_coming_back_too(autojump_clock, nodes: Nodes):
     await nodes.start_all(3, topics=())
     subscriptions = [node.subscribe(TOPIC) for node in nodes]
     async with subscriptions[0], subscriptions[1]:

@@ -4,6 +4,7 @@ Each side opens a stream of its own and only writes to it.  The link lasts as
 long as the stream that we opened; the one that the peer opened may be replaced.
 """
 
+import logging
 from collections.abc import Callable
 
 import attrs
@@ -12,8 +13,10 @@ import trio
 from leanmesh.errors import RemoteError
 from leanmesh.gossip.outbox import Outbox
 from leanmesh.identity.peer_id import PeerId
-from leanmesh.transport.errors import ConnectionClosed, StreamReset
+from leanmesh.transport.errors import ConnectionClosed, StreamClosed, StreamReset
 from leanmesh.transport.interface import Stream
+
+LOGGER = logging.getLogger(__name__)
 
 # As much as the writer takes from an outbox at once: a full Noise frame's worth.
 BATCH_BYTES = 64 * 1024
@@ -93,7 +96,11 @@ class Link:
         when the peer writes to it, resets it, or when the connection ends.
         """
         with self._scope:
-            await self._run()
+            try:
+                await self._run()
+            except* StreamClosed:
+                # Ours, by `end`: the writer or the watcher had been woken already.
+                LOGGER.debug("%s: the gossip stream was ended here", self.peer.short)
 
     def end(self) -> None:
         """Have `run` return."""
