@@ -22,7 +22,7 @@ import attrs
 from leanmesh.errors import LocalError
 from leanmesh.metrics._cells import lib
 from leanmesh.metrics.block import CAPACITY, Block, CellsUnreadable, make_memfd, runtime_directory
-from leanmesh.metrics.cells_copy import CellsCopy, Value, take_copy
+from leanmesh.metrics.cells_copy import CellsCopy, Value, read_group, take_copy
 from leanmesh.metrics.cells_reader import CellsReader
 from leanmesh.metrics.family import OTHER, CounterSpec, FamilySpec, GaugeSpec, HistogramSpec
 from leanmesh.metrics.layout import CellsLayout, FamilyTable, Series, build_layout, group_words
@@ -206,11 +206,13 @@ class Cells:
             if series is None:
                 return False
             family.handles.pop(label_values, None)
+            last = self._last_words(family.spec, series.index)
+            is_heard = self._names.end(family.table, label_values, last, self._tables())
             family.table.remove(label_values)
             self._layout = None
             # Readers must hear of the end before the words mean something else.  Unheard of, the
-            # place stays empty.
-            if self._names.end(series.serial, series.record_bytes):
+            # place stays as it is.
+            if is_heard:
                 self._free(family.spec, series.index, was_handed_out=True)
             return True
 
@@ -292,6 +294,15 @@ class Cells:
             self._places.free(index)
         else:
             self._places.put_back(index)
+
+    def _last_words(self, spec: FamilySpec, index: int) -> list[int]:
+        """What an ending label set leaves behind; no observation comes after it."""
+        if isinstance(spec, CounterSpec):
+            return [self.words[index]]
+        if isinstance(spec, HistogramSpec):
+            lib.cells_group_end(self.block.head, index)
+            return read_group(self.block.head, index, len(spec.bounds))
+        return []
 
     def _other(self, family: Family) -> Series | None:
         other = (OTHER,) * len(family.spec.labels)

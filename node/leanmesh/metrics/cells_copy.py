@@ -8,7 +8,7 @@ import attrs
 
 from leanmesh.metrics._cells import ffi, lib
 from leanmesh.metrics.family import FamilySpec, GaugeSpec, HistogramSpec
-from leanmesh.metrics.layout import CellsLayout, FamilyLayout
+from leanmesh.metrics.layout import CellsLayout, EndedSeries, FamilyLayout
 
 if TYPE_CHECKING:
     from leanmesh.metrics._cells import Head
@@ -39,6 +39,8 @@ class CellsCopy:
     torn: tuple[tuple[str, tuple[str, ...]], ...]
     # Positions of the torn groups that hold zeros, since no copy before had them.
     never_whole: frozenset[int] = frozenset()
+    # Counters and histograms that ended since the reader's copy before: none of them is in this one.
+    ended: tuple[EndedSeries, ...] = ()
 
     @property
     def layout_version(self) -> int:
@@ -65,6 +67,16 @@ class CellsCopy:
         for family in self.layout.families:
             if family.spec.name == spec.name and label_values in family.label_values:
                 return dict(zip(family.label_values, self._values(family), strict=True))[label_values]
+        return None
+
+    def words_of(self, spec: FamilySpec, serial: int) -> tuple[int, ...] | None:
+        """The words of one counter or histogram, or None when the copy has no such serial.  It searches."""
+        for family in self.layout.families:
+            if family.spec == spec and serial in family.serials:
+                position = family.positions[family.serials.index(serial)]
+                if isinstance(spec, HistogramSpec):
+                    return tuple(self.group_words[position : position + len(spec.bounds) + 2])
+                return (self.words[position],)
         return None
 
     def _values(self, family: FamilyLayout) -> list[Value]:
@@ -137,6 +149,13 @@ def take_copy(
         torn,
         never_whole,
     )
+
+
+def read_group(head: "Head", group: int, bound_count: int) -> list[int]:
+    """The counts and the sum of one group, as they lie there."""
+    words = bytearray(8 * (bound_count + 2))
+    lib.cells_group_copy(head, group, bound_count, GROUP_TRIES, ffi.from_buffer("uint64_t *", words))
+    return memoryview(words).cast("Q").tolist()
 
 
 def _names_of_groups(layout: CellsLayout, flagged: list[int]) -> tuple[tuple[str, tuple[str, ...]], ...]:

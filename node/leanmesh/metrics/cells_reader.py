@@ -6,7 +6,7 @@ import attrs
 
 from leanmesh.metrics.block import Block
 from leanmesh.metrics.cells_copy import CellsCopy, take_copy
-from leanmesh.metrics.layout import CellsLayout, build_layout
+from leanmesh.metrics.layout import CellsLayout, EndedSeries, build_layout
 from leanmesh.metrics.names import NameReader
 
 
@@ -61,8 +61,9 @@ class CellsReader:
         """Copy everything as of now.  Never waits for the writer.
 
         A label set that ended while the copy was made is left out, so no value stands under another's
-        name.  `is_writer_dead` says that its death is certain: then groups it was killed in are
-        taken as they lie there, and still named in `torn`.  CellsUnreadable when the names are broken.
+        name; `ended` has its last values.  `is_writer_dead` says that its death is certain: then groups it
+        was killed in are taken as they lie there, and still named in `torn`.  CellsUnreadable when the
+        names are broken.
         """
         if self._names.follow() or self._layout is None:
             self._layout = self._build_layout()
@@ -74,8 +75,17 @@ class CellsReader:
             families = [family.keep(is_living) for family in layout.families]
             if any(kept is not family for kept, family in zip(families, layout.families, strict=True)):
                 copy = attrs.evolve(copy, layout=build_layout(families, self.block.capacity))
+        ended = self._names.take_ended()
+        if ended:
+            copy = attrs.evolve(copy, ended=tuple(self._with_words(series) for series in ended))
         self._last_copy = copy
         return copy
+
+    def _with_words(self, series: EndedSeries) -> EndedSeries:
+        """With the values of the copy before, when the last ones are not known."""
+        if series.last_words is not None or self._last_copy is None:
+            return series
+        return attrs.evolve(series, last_words=self._last_copy.words_of(series.spec, series.serial))
 
     def _build_layout(self) -> CellsLayout:
         capacity = self.block.capacity

@@ -26,6 +26,20 @@ class Series:
     record_bytes: int
 
 
+@attrs.frozen
+class EndedSeries:
+    """A counter's or histogram's label set that ended.
+
+    `last_words` are its last values as they lie in a copy, one for a counter.  None: its
+    end was in a log that was gone before it was read.
+    """
+
+    spec: FamilySpec
+    label_values: tuple[str, ...]
+    serial: int
+    last_words: tuple[int, ...] | None
+
+
 @attrs.frozen(eq=False)
 class FamilyLayout:
     """One family's label sets and where a copy holds their values.

@@ -4,16 +4,23 @@ One JSON array per line:
 
     ["family", number, kind, name, help, [label, ...], resolution, [bound, ...]]
     [serial, family number, index of the word or group, [label value, ...]]     a label set begins
-    [serial]                                                                    it ends
+    [serial, [last value, ...]]                                                 it ends
+    ["ended", serial, family number, [label value, ...], [last value, ...]]     it ended in the log before
+
+The last values are a counter's one, or a histogram's counts and sum: who adds
+up the cells of processes misses nothing that was counted after its last copy.
+A gauge has none.
 
 Bytes count once they are committed: one word of the head holds the length and
 the generation of the log.  So a writer killed at any instruction leaves a log
 that is whole.  When what ended outweighs what lives, the log is written anew
-into the other area and the same word switches over.
+into the other area and the same word switches over.  It then repeats the ends
+of late, for readers that had not come so far.
 """
 
 import json
-from collections.abc import Iterable
+from collections import deque
+from collections.abc import Iterable, Sequence
 from typing import Any, cast
 
 import attrs
@@ -21,7 +28,7 @@ import attrs
 from leanmesh.metrics._cells import lib
 from leanmesh.metrics.block import Block, CellsUnreadable
 from leanmesh.metrics.family import CounterSpec, FamilySpec, GaugeSpec, HistogramSpec
-from leanmesh.metrics.layout import FamilyTable, Series, group_words
+from leanmesh.metrics.layout import EndedSeries, FamilyTable, Series, group_words
 
 KINDS: dict[str, type[FamilySpec]] = {
     "counter": CounterSpec,
@@ -30,10 +37,13 @@ KINDS: dict[str, type[FamilySpec]] = {
 }
 GENERATIONS = 1 << 32
 SERIALS = 1 << 63
+WORDS = 1 << 64
 # What stays free for families and for ends, which are far shorter than the beginnings they end.
 RESERVE_SHARE = 8
 # Writing anew costs as much as what lives; it must win back at least this share of the area.
 WASTE_SHARE = 4
+# How much of the area may be repeated ends: far more than a second's, after which readers come again.
+REPEATED_SHARE = 16
 # A log is only overwritten while it is read when it was written anew twice meanwhile.
 READ_TRIES = 16
 
@@ -50,6 +60,18 @@ def beginning_record(family_number: int, label_values: tuple[str, ...], series: 
     return _line([series.serial, family_number, series.index, label_values])
 
 
+def end_record(serial: int, last_words: Sequence[int]) -> bytes:
+    """One line that ends a label set.  Two's complement is written as unsigned."""
+    return _line([serial, last_words])
+
+
+def ended_record(
+    family_number: int, label_values: tuple[str, ...], serial: int, last: Sequence[int]
+) -> bytes:
+    """The same for whoever has not seen its beginning."""
+    return _line(["ended", serial, family_number, label_values, last])
+
+
 def _line(record: list[object]) -> bytes:
     return json.dumps(record, separators=(",", ":")).encode() + b"\n"
 
@@ -63,6 +85,9 @@ class NameLog:
     _length_bytes: int = 0
     # Bytes of records that no longer say anything.
     _waste_bytes: int = 0
+    # The latest ends, in the form in which a new log repeats them.
+    _ended: deque[bytes] = attrs.field(factory=deque[bytes])
+    _ended_bytes: int = 0
 
     def append(self, record: bytes, families: Iterable[FamilyTable], *, is_for_family: bool) -> bool:
         """Commit a beginning.  `families` is all that lives, in case the log has to be written anew.
@@ -78,15 +103,35 @@ class NameLog:
                 return False
         return self._commit(self._generation, self._length_bytes, record)
 
-    def end(self, serial: int, beginning_bytes: int) -> bool:
-        """Commit the end of a label set whose beginning took `beginning_bytes`."""
-        record = _line([serial])
-        if self._length_bytes + len(record) > self.block.names_area_bytes:
+    def end(
+        self,
+        family: FamilyTable,
+        label_values: tuple[str, ...],
+        last_words: Sequence[int],
+        families: Iterable[FamilyTable],
+    ) -> bool:
+        """Commit the end of a label set, which `family` and `families` still have."""
+        series = family.series[label_values]
+        record = end_record(series.serial, last_words)
+        area_bytes = self.block.names_area_bytes
+        if self._length_bytes + len(record) > area_bytes and (
+            self._waste_bytes < area_bytes // WASTE_SHARE or not self._write_anew(families)
+        ):
+            return False
+        if self._length_bytes + len(record) > area_bytes:
             return False
         if not self._commit(self._generation, self._length_bytes, record):
             return False
-        self._waste_bytes += beginning_bytes + len(record)
+        self._waste_bytes += series.record_bytes + len(record)
+        if last_words:
+            self._remember(ended_record(family.number, label_values, series.serial, last_words))
         return True
+
+    def _remember(self, record: bytes) -> None:
+        self._ended.append(record)
+        self._ended_bytes += len(record)
+        while self._ended_bytes > self.block.names_area_bytes // REPEATED_SHARE:
+            self._ended_bytes -= len(self._ended.popleft())
 
     def _write_anew(self, families: Iterable[FamilyTable]) -> bool:
         records: list[bytes] = []
@@ -95,9 +140,10 @@ class NameLog:
             records.extend(
                 beginning_record(family.number, values, series) for values, series in family.series.items()
             )
+        records.extend(self._ended)
         if not self._commit((self._generation + 1) % GENERATIONS, 0, b"".join(records)):
             return False
-        self._waste_bytes = 0
+        self._waste_bytes = self._ended_bytes
         return True
 
     def _commit(self, generation: int, start: int, data: bytes) -> bool:
@@ -121,8 +167,21 @@ class NameReader:
     _living: dict[int, tuple[FamilyTable, tuple[str, ...]]] = attrs.field(
         factory=dict[int, tuple[FamilyTable, tuple[str, ...]]]
     )
+    # What lived in the log before, while the next one is taken in.
+    _lived: dict[int, tuple[FamilyTable, tuple[str, ...]]] = attrs.field(
+        factory=dict[int, tuple[FamilyTable, tuple[str, ...]]]
+    )
+    # The last serial of the log before: higher ones began and ended unseen.
+    _last_serial_before: int = 0
+    _last_serial: int = 0
+    _ended: list[EndedSeries] = attrs.field(factory=list[EndedSeries])
     _generation: int = 0
     _length_bytes: int = 0
+
+    def take_ended(self) -> tuple[EndedSeries, ...]:
+        """The counters and histograms that ended since the last call."""
+        ended, self._ended = self._ended, []
+        return tuple(ended)
 
     def is_living(self, serial: int) -> bool:
         """Whether that label set had not ended when the log was followed last."""
@@ -149,12 +208,22 @@ class NameReader:
                 break
         else:
             raise CellsUnreadable(f"the names changed {READ_TRIES} times while they were read")
-        if generation != self._generation:
-            self.families.clear()
-            self._living.clear()
-        self._take(data)
+        if generation == self._generation:
+            self._take(data)
+        else:
+            self._take_anew(data)
         self._generation, self._length_bytes = generation, length_bytes
         return True
+
+    def _take_anew(self, data: bytes) -> None:
+        self._lived, self._living = self._living, {}
+        self._last_serial_before = self._last_serial
+        self.families.clear()
+        self._take(data)
+        for serial, (family, values) in self._lived.items():
+            if serial not in self._living:
+                self._add_ended(family.spec, values, serial, None)
+        self._lived.clear()
 
     def _take(self, data: bytes) -> None:
         try:
@@ -175,11 +244,24 @@ class NameReader:
                 self._check(family.spec, series, values)
                 family.add(values, series)
                 self._living[serial] = (family, values)
-            case [int(serial)]:
+                self._last_serial = max(self._last_serial, serial)
+            case [int(serial), last]:
                 family, values = self._living.pop(serial)
                 family.remove(values)
+                self._add_ended(family.spec, values, serial, _words(family.spec, last))
+            case ["ended", int(serial), int(number), label_values, last]:
+                if self._lived.pop(serial, None) or serial > self._last_serial_before:
+                    spec = self.families[number].spec
+                    self._add_ended(spec, _texts(label_values), serial, _words(spec, last))
+                self._last_serial = max(self._last_serial, serial)
             case _:
                 raise ValueError(f"{record!r} is no record")
+
+    def _add_ended(
+        self, spec: FamilySpec, values: tuple[str, ...], serial: int, last: tuple[int, ...] | None
+    ) -> None:
+        if not isinstance(spec, GaugeSpec):
+            self._ended.append(EndedSeries(spec, values, serial, last))
 
     def _check(self, spec: FamilySpec, series: Series, label_values: tuple[str, ...]) -> None:
         words = group_words(spec) if isinstance(spec, HistogramSpec) else 1
@@ -199,6 +281,17 @@ def _spec(
     if kind == "histogram":
         arguments["bounds"] = tuple(float(bound) for bound in bounds)
     return KINDS[kind](name, text, **arguments)
+
+
+def _words(spec: FamilySpec, values: object) -> tuple[int, ...]:
+    """The last values of a label set."""
+    words = cast("list[object]", values)
+    count = len(spec.bounds) + 2 if isinstance(spec, HistogramSpec) else int(not isinstance(spec, GaugeSpec))
+    if not isinstance(values, list) or len(words) != count:
+        raise ValueError(f"{spec.name} ended with {values!r}")
+    if not all(isinstance(word, int) and 0 <= word < WORDS for word in words):
+        raise ValueError(f"{spec.name} ended with {values!r}, which are no words")
+    return tuple(cast("list[int]", words))
 
 
 def _texts(values: object) -> tuple[str, ...]:
