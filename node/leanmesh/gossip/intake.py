@@ -107,12 +107,12 @@ class Intake:
             # It has the message: what waits for it is spared.
             observer.copies_dropped(peer_id, Drop.WITHDRAWN, 1, now_s)
         told = self.exchange.told
-        if told and message_id in told and peer_id in told[message_id][1]:
+        if message_id in told and peer_id in told[message_id][1]:
             observer.crossed_idontwant(peer_id, name, message_id, now_s)
         waiting = self.validation.open_tickets
-        if waiting and message_id in waiting and waiting[message_id].peer != peer_id:
+        if message_id in waiting and waiting[message_id].peer != peer_id:
             waiting[message_id].senders[peer_id] = None
-        if self.rejected and message_id in self.rejected:
+        if message_id in self.rejected:
             observer.invalid_again(peer_id, name, message_id, now_s)
             self.state.misbehaved(peer, Misbehaviour.INVALID_MESSAGE, now_s)
 

@@ -78,7 +78,7 @@ def _message(frame: bytes, place: Place, limits: WireLimits, odd: list[Place]) -
                 and topic_bytes < 0x80
                 and topic_bytes <= limits.topic_bytes
             ):
-                topic = str(frame[topic_start:end], "utf-8")
+                topic = frame[topic_start:end].decode()
                 data = frame[position : topic_start - 2]
                 return Message(topic, data, None, None, None, None, frame[start:end])
     except (IndexError, UnicodeDecodeError):
