@@ -171,9 +171,13 @@ async def start_peer(nursery: trio.Nursery, language: str, *arguments: str | flo
     """A peer of this language (go, js, py) with these options, once it listens; it ends with the nursery."""
     if reason := why_not(language):
         raise PeerNotBuiltError(reason)
-    command = [*LANGUAGES[language].command, *map(str, arguments)]
+    return await start_program(nursery, language, [*LANGUAGES[language].command, *map(str, arguments)])
+
+
+async def start_program(nursery: trio.Nursery, name: str, command: Sequence[str]) -> Peer:
+    """Any program that speaks as these peers do, once it listens."""
     process: trio.Process = await nursery.start(_run, command)
-    peer = Peer(language, process)
+    peer = Peer(name, process)
     nursery.start_soon(peer.listen)
     nursery.start_soon(peer.listen_to_errors)
     await peer.expect("listening", timeout_s=START_TIMEOUT_S)
