@@ -65,3 +65,46 @@ class LagParams:
                 raise LocalError(f"{name} must be 1 to {limit}, not {getattr(self, name)}")
         if self.message_limit < 1:
             raise LocalError(f"message_limit must be 1 or more, not {self.message_limit}")
+
+
+@attrs.frozen(kw_only=True)
+class CollectorParams:
+    """The collector: whether work is measured, how it is handed over, and how topics are grouped.
+
+    `is_on`: off, nothing is measured and its families are not on the page.
+    `flush_events`, `flush_interval_s`: a producer hands over after so many things done,
+    or so long; more often only costs.
+    `buffer_limit`: batches that may wait for the collector, from the loop and from threads each.
+    `topic_classes`: texts CLASS=PATTERN, such as "attestation=*/attestation_*"; the first pattern that fits
+    a topic names its class, and a topic that none fits is a class of its own.
+    `topic_class_limit`: how many classes there may be; the rest is `other`.
+    `log_interval_s`: how often each source says in the log what it did; 0 for never.
+    """
+
+    is_on: bool = True
+    flush_events: int = 256
+    flush_interval_s: float = 0.1
+    buffer_limit: int = 64
+    topic_classes: tuple[str, ...] = ()
+    topic_class_limit: int = 32
+    log_interval_s: float = 60.0
+
+    def __attrs_post_init__(self) -> None:
+        for name in ("flush_events", "buffer_limit", "topic_class_limit"):
+            if getattr(self, name) < 1:
+                raise LocalError(f"{name} must be 1 or more, not {getattr(self, name)}")
+        if not self.flush_interval_s > 0.0:
+            raise LocalError(f"flush_interval_s must be more than 0 seconds, not {self.flush_interval_s}")
+        if not self.log_interval_s >= 0.0:
+            raise LocalError(f"log_interval_s must be 0 or more seconds, not {self.log_interval_s}")
+        for text in self.topic_classes:
+            name, _, pattern = text.partition("=")
+            if not name or not pattern:
+                raise LocalError(f"topic_classes: {text!r} is not CLASS=PATTERN")
+
+    @property
+    def topic_patterns(self) -> tuple[tuple[str, str], ...]:
+        """`topic_classes` as pairs of class and pattern."""
+        return tuple(
+            (name, pattern) for name, _, pattern in (text.partition("=") for text in self.topic_classes)
+        )
