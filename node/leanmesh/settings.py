@@ -22,7 +22,7 @@ import cattrs.errors
 from leanmesh.errors import LocalError
 from leanmesh.gossip.params import GossipParams
 from leanmesh.metrics.params import MetricsParams
-from leanmesh.service.params import NetworkParams, ServiceParams
+from leanmesh.service.params import NetworkParams, ServiceParams, WorkerParams
 from leanmesh.transport.params import TransportParams
 from leanmesh.web.params import WebParams
 
@@ -44,11 +44,17 @@ class Settings:
     metrics: MetricsParams = attrs.field(factory=MetricsParams)
     service: ServiceParams = attrs.field(factory=ServiceParams)
     web: WebParams = attrs.field(factory=WebParams)
+    workers: WorkerParams = attrs.field(factory=WorkerParams)
 
     def __attrs_post_init__(self) -> None:
         ids = [network.network_id for network in self.network]
         if len(set(ids)) < len(ids):
             raise LocalError(f"each network needs a network_id of its own; these are {ids}")
+        if self.workers.count > len(ids):
+            raise LocalError(
+                f"{self.workers.count} workers (--workers, workers.count) are more than there are networks "
+                f"({len(ids)}): each network runs whole in one worker"
+            )
 
 
 @attrs.frozen

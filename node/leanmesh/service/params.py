@@ -3,7 +3,7 @@
 from typing import Literal
 
 import attrs
-from attrs.validators import ge, gt
+from attrs.validators import ge, gt, le
 
 from leanmesh.errors import LocalError
 
@@ -79,3 +79,31 @@ class ServiceParams:
     restart_limit_s: float = attrs.field(default=60.0, validator=gt(0.0))
     # Publishing to a topic that nobody takes is an error after this time.
     publish_timeout_s: float = attrs.field(default=5.0, validator=ge(0.0))
+
+
+@attrs.frozen(kw_only=True)
+class WorkerParams:
+    """Worker processes behind one supervisor: how many, how long they live, and what follows their end.
+
+    `count`: 0 runs the networks in the node's own process; else each network runs
+    whole in one of so many workers.  `recycle_after_s` and `recycle_after_messages`
+    (received ones, copies included) replace a process by a fresh one; 0 is never.
+    `restarts_limit`: a worker that ends more often in a row, without having run
+    for `stable_after_s` in between, is given up until it is recycled.
+    """
+
+    count: int = attrs.field(default=0, validator=[ge(0), le(NETWORK_ID_LIMIT)])
+    recycle_after_s: float = attrs.field(default=0.0, validator=ge(0.0))
+    recycle_after_messages: int = attrs.field(default=0, validator=ge(0))
+    # Loading takes half a second on a machine with nothing else to do.
+    start_timeout_s: float = attrs.field(default=30.0, validator=gt(0.0))
+    # 0.5, 1, 2 ... 60 s: a process that was killed once is back soon, one that cannot run costs little.
+    restart_first_s: float = attrs.field(default=0.5, validator=ge(0.0))
+    restart_limit_s: float = attrs.field(default=60.0, validator=ge(0.0))
+    # About five minutes of trying.
+    restarts_limit: int = attrs.field(default=10, validator=ge(0))
+    stable_after_s: float = attrs.field(default=60.0, validator=ge(0.0))
+    # The loop says ten times a second that it goes round; seconds without a word are no load.
+    heartbeat_limit_s: float = attrs.field(default=5.0, validator=gt(0.0))
+    # A worker that does its work answers in milliseconds, and whoever asked waits for the slowest.
+    answer_timeout_s: float = attrs.field(default=2.0, validator=gt(0.0))
