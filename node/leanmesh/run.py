@@ -86,6 +86,7 @@ class Composition:
     cells: Cells
     hosts: Mapping[int, MemoryHost] = attrs.field(factory=dict[int, MemoryHost])
     seed: int | None = None
+    _keys: dict[int, PrivateKey] = attrs.field(factory=dict[int, PrivateKey])
     contained: ContainedErrors = attrs.field(factory=ContainedErrors, init=False)
     snapshotter: Snapshotter = attrs.field(init=False)
     node: Node = attrs.field(init=False)
@@ -121,12 +122,18 @@ class Composition:
             params,
             settings.service,
             _gossip_params(settings.gossip, params),
-            _key(params),
+            self._key(params),
             make_switch,
             generator,
             self.metrics.of(params.network_id),
             self.contained,
         )
+
+    def _key(self, params: NetworkParams) -> PrivateKey:
+        """The identity of a network; one without a file is the same when the network is started again."""
+        if params.key_file is not None:
+            return read_or_create_key_file(Path(params.key_file).expanduser())
+        return self._keys.setdefault(params.network_id, PrivateKey.generate())
 
     def _check_descriptors(self, params: NetworkParams) -> None:
         """Say once when the networks on sockets may need more descriptors than there are."""
@@ -143,12 +150,6 @@ class Composition:
         return SystemRandom() if self.seed is None else Random(f"{self.seed}/{network_id}")
 
 
-def _key(params: NetworkParams) -> PrivateKey:
-    if params.key_file is None:
-        return PrivateKey.generate()
-    return read_or_create_key_file(Path(params.key_file).expanduser())
-
-
 def _gossip_params(params: GossipParams, network: NetworkParams) -> GossipParams:
     return attrs.evolve(params, **LEAF_MESH) if network.role == "leaf" else params
 
@@ -160,14 +161,16 @@ async def open_node(
     cells: Cells | None = None,
     hosts: Mapping[int, MemoryHost] | None = None,
     seed: int | None = None,
+    keys: Mapping[int, PrivateKey] | None = None,
 ) -> AsyncGenerator[Node]:
     """Run a node for as long as the context lasts: ready when entered, cleanly stopped when left.
 
-    Without settings it is one network with the defaults.  Whatever the end of
+    Without settings it is one network with the defaults.  `keys` are those of
+    networks without a key file, by network id; the others get new ones.  Whatever the end of
     the context, the networks drain and say goodbye, within `stop_timeout_s`.
     """
     own_cells = Cells.anonymous() if cells is None else cells
-    composition = Composition(settings or Settings(), own_cells, hosts or {}, seed)
+    composition = Composition(settings or Settings(), own_cells, hosts or {}, seed, dict(keys or {}))
     node = composition.node
     try:
         with ungrouped():

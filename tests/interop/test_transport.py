@@ -1,7 +1,6 @@
 """Our TCP, Noise and yamux against those of others, in both directions and with both kinds of key."""
 
 import hashlib
-from contextlib import aclosing
 
 import pytest
 import trio
@@ -34,7 +33,7 @@ async def test_we_dial_identify_ping_and_move_64_mib_each_way(
 
     connection = await ours.dial(theirs.address)
     told = await ours.identify.ask(connection)
-    async with aclosing(ping(connection)) as round_trips:
+    async with ping(connection) as round_trips:
         rtt_s = await anext(round_trips)
     with trio.fail_after(TRANSFER_TIMEOUT_S):
         sent = await upload(connection, TRANSFER_BYTES)

@@ -39,11 +39,10 @@ async def _ping(address: str, count: int, interval_s: float, key: str | None) ->
             f"in {1000 * (trio.current_time() - started_s):.1f} ms"
         )
         rtts_s: list[float] = []
-        async for rtt_s in node.ping(connection, interval_s=interval_s):
-            rtts_s.append(rtt_s)
-            click.echo(f"ping {len(rtts_s)}: {1000 * rtt_s:.3f} ms")
-            if len(rtts_s) == count:
-                break
+        async with node.ping(connection, interval_s=interval_s) as round_trips:
+            while len(rtts_s) < count:
+                rtts_s.append(await anext(round_trips))
+                click.echo(f"ping {len(rtts_s)}: {1000 * rtts_s[-1]:.3f} ms")
         click.echo(
             f"{count} answered; min {1000 * min(rtts_s):.3f}, median {1000 * statistics.median(rtts_s):.3f}, "
             f"max {1000 * max(rtts_s):.3f} ms"

@@ -1,7 +1,8 @@
 """The node: the networks of one process, and what an application does with them."""
 
 import logging
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import Callable, Mapping
+from contextlib import AbstractAsyncContextManager
 from types import MappingProxyType
 
 import attrs
@@ -15,7 +16,7 @@ from leanmesh.metrics.snapshotter import Snapshotter
 from leanmesh.service.network import Network
 from leanmesh.service.params import NetworkParams, ServiceParams
 from leanmesh.service.peer_info import PeerInfo, describe_peers
-from leanmesh.service.ping_service import DEFAULT_TIMEOUT_S, ping
+from leanmesh.service.ping_service import DEFAULT_TIMEOUT_S, RoundTrips, ping
 from leanmesh.service.receipts import Receipt
 from leanmesh.service.requests import Responder
 from leanmesh.service.subscriptions import Overflow, Subscription
@@ -207,15 +208,14 @@ class Node:
         parsed = [Multiaddr.from_text(each) if isinstance(each, str) else each for each in addresses]
         return await self.network(network_id).connect(parsed)
 
-    async def ping(
+    def ping(
         self, connection: Connection, *, timeout_s: float = DEFAULT_TIMEOUT_S, interval_s: float = 1.0
-    ) -> AsyncGenerator[float]:
-        """Round trips to a peer in seconds, one per `interval_s`, until the caller has enough.
+    ) -> AbstractAsyncContextManager[RoundTrips]:
+        """Round trips to a peer in seconds, one per `interval_s`: an async context manager of an iterator.
 
-        Raises RemoteError when the peer does not answer rightly within `timeout_s`.
+        The iterator raises RemoteError when the peer does not answer rightly within `timeout_s`.
         """
-        async for rtt_s in ping(connection, timeout_s=timeout_s, interval_s=interval_s):
-            yield rtt_s
+        return ping(connection, timeout_s=timeout_s, interval_s=interval_s)
 
     async def identify(self, connection: Connection, network_id: int | None = None) -> Identify:
         """What a peer says of itself, asked anew."""

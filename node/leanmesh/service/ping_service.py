@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 
 import attrs
 import trio
@@ -47,34 +48,47 @@ class PingService:
                 del self._streams[peer]
 
 
-async def ping(
-    connection: Connection, *, timeout_s: float = DEFAULT_TIMEOUT_S, interval_s: float = 1.0
-) -> AsyncGenerator[float]:
-    """Round trips of one peer in seconds, one per `interval_s`, on one stream, for as long as is asked.
+@attrs.define(eq=False)
+class RoundTrips:
+    """Measures one peer again and again: an async iterator of seconds, one per `interval_s`.
 
     Raises NoPong or another RemoteError when the peer does not answer rightly in time.
     """
+
+    _stream: Stream
+    _timeout_s: float
+    _interval_s: float
+    _dialer: PingDialer = attrs.field(factory=PingDialer, init=False)
+    _due_s: float = attrs.field(factory=trio.current_time, init=False)
+
+    def __aiter__(self) -> "RoundTrips":
+        return self
+
+    async def __anext__(self) -> float:
+        await trio.sleep_until(self._due_s)
+        sent_s = trio.current_time()
+        self._due_s = sent_s + self._interval_s
+        with trio.move_on_after(self._timeout_s):
+            await self._ping()
+            return trio.current_time() - sent_s
+        peer = self._stream.connection.remote_peer
+        raise NoPong(f"{peer} did not answer a ping within {self._timeout_s:g} s")
+
+    async def _ping(self) -> None:
+        await self._stream.send_all(self._dialer.ping(os.urandom(PAYLOAD_BYTES)))
+        while not self._dialer.receive(chunk := await self._stream.receive_some()):
+            if not chunk:
+                peer = self._stream.connection.remote_peer
+                raise NoPong(f"{peer} ended the stream instead of answering a ping")
+
+
+@asynccontextmanager
+async def ping(
+    connection: Connection, *, timeout_s: float = DEFAULT_TIMEOUT_S, interval_s: float = 1.0
+) -> AsyncGenerator[RoundTrips]:
+    """Measure a peer on one stream, for as long as the context lasts."""
     stream = await connection.open_stream([PROTOCOL_ID], timeout_s=timeout_s)
-    dialer = PingDialer()
     try:
-        while True:
-            sent_s = trio.current_time()
-            # Shielded by nothing and bounded: a peer that stays silent is an error that says so.
-            is_answered = False
-            with trio.move_on_after(timeout_s):
-                await _ping_once(connection, stream, dialer)
-                is_answered = True
-            if not is_answered:
-                raise NoPong(f"{connection.remote_peer} did not answer a ping within {timeout_s:g} s")
-            rtt_s = trio.current_time() - sent_s
-            yield rtt_s
-            await trio.sleep(max(0.0, interval_s - rtt_s))
+        yield RoundTrips(stream, timeout_s, interval_s)
     finally:
         stream.reset()
-
-
-async def _ping_once(connection: Connection, stream: Stream, dialer: PingDialer) -> None:
-    await stream.send_all(dialer.ping(os.urandom(PAYLOAD_BYTES)))
-    while not dialer.receive(chunk := await stream.receive_some()):
-        if not chunk:
-            raise NoPong(f"{connection.remote_peer} ended the stream instead of answering a ping")
