@@ -5,6 +5,7 @@ import os
 import time
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from random import Random, SystemRandom
@@ -25,7 +26,7 @@ from leanmesh.metrics.cells import Cells, runtime_directory
 from leanmesh.metrics.mesh_peers import add_mesh_peers
 from leanmesh.metrics.process import add_process_metrics
 from leanmesh.metrics.snapshotter import Snapshotter
-from leanmesh.service.api import describe_mesh, describe_node, describe_peers
+from leanmesh.service.api import PAGES
 from leanmesh.service.descriptors import descriptor_shortage, raise_descriptor_limit
 from leanmesh.service.events import tell
 from leanmesh.service.network import Network
@@ -223,11 +224,7 @@ async def run(
 
 
 def _api(node: Node) -> dict[str, JsonSource]:
-    return {
-        "/api/node": lambda: describe_node(node),
-        "/api/peers": lambda: describe_peers(node),
-        "/api/mesh": lambda: describe_mesh(node),
-    }
+    return {path: partial(describe, node) for path, describe in PAGES.items()}
 
 
 def client_settings(**network: Any) -> Settings:

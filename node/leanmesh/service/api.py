@@ -1,5 +1,6 @@
 """What the JSON API and the commands that ask a running node show of it."""
 
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -58,3 +59,11 @@ def describe_mesh(node: "Node") -> dict[str, Any]:
                     }
                 )
     return {"generation": node.snapshotter.current.generation, "topics": topics}
+
+
+# What stands under which path, of one process or of many: see worker_api.
+PAGES: "Mapping[str, Callable[[Node], dict[str, Any]]]" = {
+    "/api/node": describe_node,
+    "/api/peers": describe_peers,
+    "/api/mesh": describe_mesh,
+}
