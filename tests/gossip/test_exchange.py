@@ -180,6 +180,7 @@ def test_a_promise_is_broken_when_nothing_came_in_time():
     bench = OneRouter()
     peer = bench.outsider()
     bench.say(peer, ihave=(b"a", b"b", b"c"))
+    bench.sent(peer)
     bench.now_s += PARAMS.iwant_followup_s - 0.01
     bench.router.heartbeat(bench.now_s)
     assert bench.observer.of("promise_broken") == []
@@ -188,6 +189,15 @@ def test_a_promise_is_broken_when_nothing_came_in_time():
     bench.beat(5)
     assert bench.observer.of("promise_broken") == [(peer,)]
     assert misbehaviour(bench, peer) == {Misbehaviour.BROKEN_PROMISE: 1}
+
+
+def test_a_question_that_never_left_is_no_promise_to_break():
+    bench = OneRouter()
+    peer = bench.outsider()
+    bench.say(peer, ihave=(b"a",))
+    bench.beat(6)
+    assert bench.observer.of("promise_broken") == []
+    assert misbehaviour(bench, peer) == {}
 
 
 def test_a_promise_is_kept_whoever_sends_the_message():
@@ -205,6 +215,7 @@ def test_promises_are_bounded():
     peer = bench.outsider()
     for index in range(4):
         bench.say(peer, ihave=(b"%d" % index,))
+    bench.sent(peer)
     assert bench.observer.of("turned_away") == [("promises", 1), ("promises", 1)]
     bench.beat(5)
     assert bench.observer.count("promise_broken") == 2

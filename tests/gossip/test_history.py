@@ -48,7 +48,7 @@ def test_promises_are_counted_down_however_they_end():
     assert promises.fulfil(b"kept") == [ONE, OTHER]
     assert promises.count == 1
     assert promises.take_broken(0.9) == {}
-    assert promises.take_broken(1.0) == {ONE: 1}
+    assert promises.take_broken(1.0) == {ONE: [b"broken"]}
     promises.add(ONE, b"gone", 1.0)
     promises.forget(ONE)
     assert (promises.count, promises.deadlines_s) == (0, {})

@@ -122,6 +122,7 @@ def test_ihave_without_the_messages_ends_in_a_cut():
     for index in range(60):
         for again in range(10):
             bench.say(peer, ihave=(b"%d-%d" % (index, again),))
+        bench.sent(peer)
         bench.beat()
     assert is_cut(bench, peer)
 

@@ -211,6 +211,7 @@ def test_a_forged_copy_keeps_no_promise():
     teller = bench.outsider()
     original = Signer(AUTHOR).message(TOPIC, b"data", 1)
     bench.say(teller, ihave=((original.source or b"") + (original.seqno or b""),))
+    bench.sent(teller)
     bench.say(teller, publish=(altered(original, signature=bytes(64)),))
     bench.beat(6)
     assert bench.observer.of("promise_kept") == []

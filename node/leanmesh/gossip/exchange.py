@@ -169,24 +169,28 @@ class Exchange:
         ]
         count = max(params.gossip_peers, int(params.gossip_factor * len(candidates)))
         for peer in self.state.sample(candidates, count):
-            said = peer.outbox.ihave(topic.name, ids)
-            self.state.observer.ihave_sent(peer.peer, topic.name, said, now_s)
+            if said := peer.outbox.ihave(topic.name, ids):
+                self.state.observer.ihave_sent(peer.peer, topic.name, said, now_s)
 
     # The heartbeat.
 
     def charge_broken_promises(self, now_s: float) -> None:
         """Peers that did not send what they advertised."""
-        for peer_id, count in self.promises.take_broken(now_s).items():
-            for _ in range(count):
+        for peer_id, message_ids in self.promises.take_broken(now_s).items():
+            peer = self.state.peers[peer_id]
+            # A question that still waits was never asked: the peer owes nothing, and need not be asked now.
+            broken = [id_ for id_ in message_ids if not peer.outbox.cancel_iwant(id_)]
+            for _ in broken:
                 self.state.observer.promise_broken(peer_id, now_s)
-            self.state.misbehaved(self.state.peers[peer_id], Misbehaviour.BROKEN_PROMISE, now_s, count)
+            if broken:
+                self.state.misbehaved(peer, Misbehaviour.BROKEN_PROMISE, now_s, len(broken))
 
     def renew_budgets(self) -> None:
         """A heartbeat has passed: every peer may ask and advertise anew, and old IDONTWANT are forgotten."""
         tick = self.state.tick
         for peer in self.state.peers.values():
             peer.ihave_heard = peer.iwant_asked = peer.iwant_answered = peer.iwant_unknown = 0
-            peer.idontwant_heard = 0
+            peer.idontwant_heard = peer.subscriptions_heard = 0
             if peer.unwanted:
                 _forget_due(peer.unwanted, tick)
         while self.told:
@@ -224,6 +228,8 @@ class Exchange:
         peer.iwant_answered += 1
         drop = peer.outbox.put(message_id, field, now_s, Priority.ANSWER)
         if drop is not None:
+            # It was not sent: the peer may ask again.
+            self.history.unserve(message_id, peer.peer)
             self.state.observer.copies_dropped(peer.peer, drop, 1, now_s)
             return
         self.state.observer.served(peer.peer, topic, message_id, len(field), now_s)

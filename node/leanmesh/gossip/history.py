@@ -62,6 +62,10 @@ class History:
         by_peer[peer] = times + 1
         return kept
 
+    def unserve(self, message_id: bytes, peer: PeerId) -> None:
+        """Undo one `serve`: the entry could not be sent."""
+        self.served[message_id][peer] -= 1
+
     def advertised(self, topic: str) -> list[bytes]:
         """Ids of a topic in the windows that are advertised, the newest first."""
         messages = self.messages

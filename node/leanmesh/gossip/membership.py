@@ -20,13 +20,17 @@ class Membership:
     def on_subscriptions(self, peer: PeerState, subscriptions: Sequence[Subscription], now_s: float) -> None:
         """Note what a peer takes from now on.  Topics beyond its limit are turned away and charged."""
         refused = 0
-        for each in subscriptions:
-            if not each.subscribe:
-                self.unsubscribe(peer, each.topic, now_s)
-            elif not self.subscribe(peer, each.topic, now_s):
+        # The last word counts: a peer that changes its mind within one RPC makes us work once.
+        for topic, takes_it in {each.topic: each.subscribe for each in subscriptions}.items():
+            if not takes_it:
+                self.unsubscribe(peer, topic, now_s)
+            elif not self.subscribe(peer, topic, now_s):
                 refused += 1
+        peer.subscriptions_heard += len(subscriptions)
         if refused:
             self.state.observer.turned_away(Table.SUBSCRIPTIONS, refused, now_s)
+        # A hello names every topic once; who says more than that per heartbeat, or again and again, floods.
+        if refused or peer.subscriptions_heard > 2 * self.state.params.peer_topics_limit:
             self.state.misbehaved(peer, Misbehaviour.SUBSCRIPTION_FLOOD, now_s)
 
     def subscribe(self, peer: PeerState, name: str, now_s: float) -> bool:
@@ -68,5 +72,6 @@ class Membership:
         topic.targets = None
         if peer.peer in topic.mesh:
             self.state.leave_mesh(topic, peer, reason, now_s)
+            peer.outbox.cancel_graft(topic.name)
         self.state.observer.peer_unsubscribed(peer.peer, topic.name, now_s)
         self.state.forget_if_empty(topic)

@@ -144,6 +144,12 @@ class GossipParams:
         64 * 1024 * 1024, "Bytes of messages waiting for a verdict.", least=1
     )
     validation_timeout_s: float = _number(30.0, "A verdict that takes longer counts as ignore.", least=0.001)
+    known_copies_limit: int = _number(
+        65_536,
+        "Ids remembered by what travelled, where topics have a transform: 230 bytes each; a copy that is "
+        "not among them is transformed again.",
+        least=1,
+    )
     rejected_limit: int = _number(
         16_384, "Ids remembered as invalid, so that who repeats them is known.", least=1
     )

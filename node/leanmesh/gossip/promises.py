@@ -40,15 +40,15 @@ class Promises:
         self.count -= len(by_peer)
         return list(by_peer)
 
-    def take_broken(self, now_s: float) -> dict[PeerId, int]:
-        """How many promises each peer let pass; they are forgotten."""
-        broken: dict[PeerId, int] = {}
+    def take_broken(self, now_s: float) -> dict[PeerId, list[bytes]]:
+        """The promises that each peer let pass; they are forgotten."""
+        broken: dict[PeerId, list[bytes]] = {}
         for message_id in list(self.deadlines_s):
             by_peer = self.deadlines_s[message_id]
             late = [peer for peer, deadline_s in by_peer.items() if deadline_s <= now_s]
             for peer in late:
                 del by_peer[peer]
-                broken[peer] = broken.get(peer, 0) + 1
+                broken.setdefault(peer, []).append(message_id)
             self.count -= len(late)
             if not by_peer:
                 del self.deadlines_s[message_id]

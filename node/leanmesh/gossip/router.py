@@ -49,6 +49,10 @@ class PublishRefused(LocalError):
     """A message of ours that cannot be published: too large, or published before."""
 
 
+class BadTopic(LocalError):
+    """A topic whose name no peer would accept."""
+
+
 class ContradictoryRules(LocalError):
     """Rules of a topic that do not go with the signature policy."""
 
@@ -121,7 +125,7 @@ class Router:
             policy,
             verifier,
             deliver,
-            KnownCopies(params.seen_limit),
+            KnownCopies(params.known_copies_limit),
         )
         self._heartbeat = Heartbeat(
             state, self._mesh, self._fanout, self._exchange, self._intake, scores or NeutralScores()
@@ -181,7 +185,7 @@ class Router:
         known = self._state.peers.get(peer)
         if known is None:
             return
-        if known.score < self.params.graylist_threshold:
+        if known.score < self.params.graylist_threshold and not known.is_direct:
             self.observer.rpc_refused(peer, "graylisted", len(frame), now_s)
             return
         try:
@@ -195,7 +199,7 @@ class Router:
     def on_rpc(self, peer: PeerId, rpc: Rpc, now_s: float) -> None:
         """Handle an RPC that was decoded already.  For tests and simulators; `on_frame` is the common way."""
         known = self._state.peers.get(peer)
-        if known is not None and known.score >= self.params.graylist_threshold:
+        if known is not None and (known.is_direct or known.score >= self.params.graylist_threshold):
             self._handle(known, rpc, now_s)
 
     def on_verdict(self, ticket: Ticket, verdict: Verdict, now_s: float) -> None:
@@ -230,7 +234,11 @@ class Router:
     # What we do.
 
     def subscribe(self, topic: str, now_s: float) -> None:
-        """Take a topic: tell every peer, and fill the mesh.  Taking it twice changes nothing."""
+        """Take a topic: tell every peer, and fill the mesh.  Taking it twice changes nothing.
+
+        Raises BadTopic when peers would refuse the name.
+        """
+        self._check_topic(topic)
         known = self._state.topic(topic)
         if known.is_joined:
             return
@@ -274,6 +282,8 @@ class Router:
         if len(data) > limit:
             raise PublishRefused(f"the message for {topic} has {len(data)} bytes; the limit is {limit}")
         known = self._state.topics.get(topic)
+        if known is None:
+            self._check_topic(topic)
         rules = (known and known.rules) or self._checked_rules(topic)
         sent = data if rules.transform is None else rules.transform.compress(data)
         message = self._make_message(topic, sent)
@@ -302,6 +312,16 @@ class Router:
         """The network ends, without a word to anyone: nobody waits for verdicts any more."""
         for topic in self.view.subscriptions:
             self._intake.on_left(topic, now_s)
+
+    def _check_topic(self, topic: str) -> None:
+        """Peers refuse names that are no UTF-8 and have their limits, as we have."""
+        try:
+            size = len(topic.encode())
+        except UnicodeEncodeError:
+            raise BadTopic(f"the topic {topic!r} is no valid Unicode") from None
+        limit = self._wire_limits.topic_bytes
+        if not 0 < size <= limit:
+            raise BadTopic(f"the topic {topic[:32]!r} has {size} bytes; 1 to {limit} are taken")
 
     def _make_message(self, topic: str, data: bytes) -> Message:
         if self._signer is None:

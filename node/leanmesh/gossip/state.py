@@ -52,6 +52,7 @@ class PeerState:
     iwant_answered: int = 0
     iwant_unknown: int = 0
     idontwant_heard: int = 0
+    subscriptions_heard: int = 0
     # Misbehaviour ever, by kind; and the account that decays and in the end cuts the peer.
     misbehaviour: dict[Misbehaviour, int] = attrs.field(factory=dict[Misbehaviour, int])
     account: float = 0.0
