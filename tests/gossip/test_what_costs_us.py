@@ -54,8 +54,9 @@ def test_changing_its_mind_for_ever_is_charged():
 
 def test_a_graft_that_still_waits_is_not_sent_to_who_left_or_pruned():
     bench = OneRouter(topics=("a", "b"))
-    peer = bench.peer(topics=("a", "b"))
-    bench.router.on_rpc(peer, Rpc(subscriptions=[Subscription(False, "a")]), bench.now_s)
+    peer = bench.peer(topics=())
+    bench.say(peer, subscribe=("a", "b"))
+    bench.say(peer, unsubscribe=("a",))
     bench.say(peer, prune=(Prune("b", 60),))
     control = bench.sent(peer).control
     assert control is None or control.graft == []
