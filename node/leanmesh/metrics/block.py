@@ -39,6 +39,10 @@ class CellsUnreadable(LocalError):
     """What should be a block of cells is none, is broken, or has another layout."""
 
 
+class CellsOfOtherLayout(CellsUnreadable):
+    """A block of cells of a layout (ABI) that this program cannot read."""
+
+
 @attrs.define(eq=False)
 class Block:
     """A mapped block.  `head` keeps the mapping alive for as long as anyone holds it."""
@@ -295,7 +299,7 @@ def _check(head: "Head", mapped_bytes: int, name: str) -> None:
     if error == lib.CELLS_FOREIGN:
         raise CellsUnreadable(f"{name} is no block of cells: it does not begin like one")
     if error == lib.CELLS_ABI:
-        raise CellsUnreadable(
+        raise CellsOfOtherLayout(
             f"{name} has cells of layout {head.abi_version}; "
             f"this program reads layout {lib.CELLS_ABI_VERSION}"
         )

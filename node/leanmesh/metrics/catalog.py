@@ -9,13 +9,22 @@ from collections.abc import Iterator
 from itertools import product
 
 from leanmesh.errors import LocalError
-from leanmesh.metrics import catalog_gossipsub, catalog_lag, catalog_lean, catalog_node
+from leanmesh.metrics import (
+    catalog_gossipsub,
+    catalog_lag,
+    catalog_lean,
+    catalog_node,
+    catalog_work,
+    catalog_workers,
+)
 from leanmesh.metrics.family import FamilySpec
 
 CATALOG: tuple[FamilySpec, ...] = (
     *catalog_lean.FAMILIES,
     *catalog_gossipsub.FAMILIES,
     *catalog_node.FAMILIES,
+    *catalog_workers.FAMILIES,
+    *catalog_work.FAMILIES,
     *catalog_lag.FAMILIES,
 )
 

@@ -7,7 +7,13 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from leanmesh.metrics import catalog_gossipsub, catalog_lag, catalog_lean, catalog_node
+from leanmesh.metrics import (
+    catalog_gossipsub,
+    catalog_lag,
+    catalog_lean,
+    catalog_node,
+    catalog_workers,
+)
 from leanmesh.metrics.family import FamilySpec, HistogramSpec
 from leanmesh.metrics.text import bound_text, type_text
 
@@ -17,6 +23,7 @@ PARTS: tuple[tuple[str, Sequence[FamilySpec]], ...] = (
     ("leanMetrics", catalog_lean.FAMILIES),
     ("gossipsub", catalog_gossipsub.FAMILIES),
     ("The node and its bookkeeping", catalog_node.FAMILIES),
+    ("Workers", catalog_workers.FAMILIES),
     ("Duplicate lag", catalog_lag.FAMILIES),
 )
 

@@ -1,6 +1,6 @@
 """The catalog, part one: families whose names and labels leanMetrics lays down for lean clients."""
 
-from leanmesh.metrics.family import CounterSpec, FamilySpec, GaugeSpec, HistogramSpec
+from leanmesh.metrics.family import Across, CounterSpec, FamilySpec, GaugeSpec, HistogramSpec
 
 DIRECTIONS = ("inbound", "outbound")
 
@@ -12,10 +12,13 @@ NODE_INFO = GaugeSpec(
     "lean_node_info",
     "Always 1; the labels say which program and version this is.",
     labels=("name", "version"),
+    across_workers=Across.MAX,
 )
 NODE_START_TIME = GaugeSpec(
     "lean_node_start_time_seconds",
     "When the node started, in Unix time. A newer value explains counters that begin again at 0.",
+    # The supervisor's: no counter begins again with a worker.
+    across_workers=Across.MIN,
 )
 CONNECTED_PEERS = GaugeSpec(
     "lean_connected_peers",
@@ -70,10 +73,12 @@ AGGREGATION_SIZE = HistogramSpec(
 ATTESTATION_SUBNET = GaugeSpec(
     "lean_attestation_committee_subnet",
     "Attestation subnet that the node takes part in.",
+    across_workers=Across.MAX,
 )
 ATTESTATION_COMMITTEES = GaugeSpec(
     "lean_attestation_committee_count",
     "How many attestation committees the network has.",
+    across_workers=Across.MAX,
 )
 
 FAMILIES: tuple[FamilySpec, ...] = (

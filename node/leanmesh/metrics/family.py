@@ -6,6 +6,7 @@ stored integer is worth on the page (1e-9 for seconds kept as nanoseconds), so
 that sums are exact and workers can be added up to the unit.
 """
 
+import enum
 import re
 
 import attrs
@@ -87,9 +88,23 @@ class CounterSpec(FamilySpec):
             raise ValueError(f"the counter {self.name} must end in _total")
 
 
+class Across(enum.Enum):
+    """What a gauge of several worker processes is: of those that live, for each label set."""
+
+    SUM = enum.auto()
+    MAX = enum.auto()
+    MIN = enum.auto()
+
+
 @attrs.frozen
 class GaugeSpec(FamilySpec):
-    """A value that is what it is now."""
+    """A value that is what it is now.
+
+    `across_workers` is for label sets that several workers have.  Those with a
+    network_id have one worker each, so that any rule keeps one series for each network.
+    """
+
+    across_workers: Across = attrs.field(default=Across.SUM, kw_only=True)
 
 
 @attrs.frozen

@@ -148,3 +148,10 @@ def build_layout(families: Iterable[FamilyLayout], capacity: int) -> CellsLayout
     return CellsLayout(
         next(_VERSIONS), kept, word_count, group_word_count, groups, bound_counts, positions, serials
     )
+
+
+def gathered_layout(families: Iterable[FamilyLayout], word_count: int, group_word_count: int) -> CellsLayout:
+    """The layout of a copy that was added up from others: no block has these groups."""
+    kept = tuple(family for family in families if family.label_values)
+    none = array("I")
+    return CellsLayout(next(_VERSIONS), kept, word_count, group_word_count, none, none, none, array("Q"))
