@@ -12,6 +12,7 @@ from leanmesh.metrics import (
     catalog_lag,
     catalog_lean,
     catalog_node,
+    catalog_work,
     catalog_workers,
 )
 from leanmesh.metrics.family import FamilySpec, HistogramSpec
@@ -23,6 +24,7 @@ PARTS: tuple[tuple[str, Sequence[FamilySpec]], ...] = (
     ("leanMetrics", catalog_lean.FAMILIES),
     ("gossipsub", catalog_gossipsub.FAMILIES),
     ("The node and its bookkeeping", catalog_node.FAMILIES),
+    ("Work", catalog_work.FAMILIES),
     ("Workers", catalog_workers.FAMILIES),
     ("Duplicate lag", catalog_lag.FAMILIES),
 )
