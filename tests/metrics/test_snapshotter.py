@@ -109,6 +109,17 @@ async def test_a_snapshot_of_max_age_is_still_served_and_an_older_one_is_not(aut
     assert (await snapshotter.fresh()).generation == 2
 
 
+async def test_a_snapshot_marked_as_outdated_is_not_served_however_young_it_is(autojump_clock, source):
+    snapshotter = await make(source, max_age_s=3600.0, refresh_interval_min_s=0.1)
+    await snapshotter.refresh()
+
+    snapshotter.mark_outdated()
+    asked_s = trio.current_time()
+    assert (await snapshotter.fresh()).generation == 2
+    assert trio.current_time() - asked_s <= 0.1
+    assert (await snapshotter.fresh()).generation == 2
+
+
 async def test_a_storm_of_scrapes_cannot_bring_refreshes_closer_than_the_least_interval(
     autojump_clock, source
 ):

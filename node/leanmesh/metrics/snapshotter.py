@@ -54,6 +54,7 @@ class Snapshotter:
     _attempts: int = attrs.field(default=0, init=False)
     _attempted_at_s: float = attrs.field(default=float("-inf"), init=False)
     _is_marked: bool = attrs.field(default=False, init=False)
+    _is_outdated: bool = attrs.field(default=False, init=False)
 
     def __attrs_post_init__(self) -> None:
         self._pages = Pages(Snapshot(0, self._clock.current_time(), self.wall_clock(), ()))
@@ -88,6 +89,10 @@ class Snapshotter:
         """Say that something changed which no cell shows, so that the next tick refreshes."""
         self._is_marked = True
 
+    def mark_outdated(self) -> None:
+        """Say that something changed which a scrape shall see at once, however young the snapshot is."""
+        self._is_marked = self._is_outdated = True
+
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Take the first snapshot, say so, and then a new one each tick in which something changed."""
         await self.refresh()
@@ -104,11 +109,11 @@ class Snapshotter:
                 await self.refresh()
 
     async def fresh(self) -> Snapshot:
-        """For a scrape: the current snapshot, or the next one when that is older than `max_age_s`.
+        """For a scrape: the current snapshot, or the next one when that is outdated or over `max_age_s` old.
 
         Waits at most `wait_limit_s` and then answers the old one.
         """
-        if self.age_s > self.params.max_age_s or not self.is_ready:
+        if self.age_s > self.params.max_age_s or self._is_outdated or not self.is_ready:
             with trio.move_on_after(self.params.wait_limit_s):
                 await self.refresh()
         return self.current
@@ -170,7 +175,7 @@ class Snapshotter:
         started_s = time.perf_counter()
         self._attempts += 1
         self._attempted_at_s = self._clock.current_time()
-        self._is_marked = False
+        self._is_marked = self._is_outdated = False
         encoded = self._take()
         self._report.attempted(time.perf_counter() - started_s, has_failed=encoded is None)
         if encoded is not None:

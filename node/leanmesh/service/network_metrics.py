@@ -4,7 +4,7 @@ Events are counted where they happen, by the observers.  What is a state
 (sizes, queues, balances) is read once per snapshot, by one refresher.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import attrs
 
@@ -35,6 +35,7 @@ class NetworkMetrics:
 
     cells: Cells
     network_id: int
+    on_mesh_change: Callable[[], None]
     gossip: GossipMetrics = attrs.field(init=False)
     transport: TransportMetrics = attrs.field(init=False)
     delivery: DeliveryBooks = attrs.field(factory=DeliveryBooks, init=False)
@@ -61,17 +62,20 @@ class NetworkMetrics:
     def start(self) -> None:
         """The network runs.  LocalError when its slot is taken."""
         self._slot = self.cells.networks.start(self.network_id)
+        self.on_mesh_change()
 
     def store(self, count: int) -> None:
         """So many distinct peers are in its meshes."""
         if self._slot is not None:
             self.cells.networks.store(self._slot, count)
+            self.on_mesh_change()
 
     def stop(self) -> None:
         """The network runs no more."""
         if self._slot is not None:
             self.cells.networks.stop(self._slot)
             self._slot = None
+            self.on_mesh_change()
         self.gossip.stopped()
 
     # Events that no observer of the core sees.
@@ -98,6 +102,8 @@ class AllNetworkMetrics:
     cells: Cells
     networks: Mapping[int, Network]
     """The networks that run now."""
+    on_mesh_change: Callable[[], None] = lambda: None
+    """What a scrape shows of the meshes is outdated."""
     _by_id: dict[int, NetworkMetrics] = attrs.field(factory=dict[int, NetworkMetrics], init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -108,7 +114,7 @@ class AllNetworkMetrics:
         """The metrics of one network id; the same ones each time it is started."""
         known = self._by_id.get(network_id)
         if known is None:
-            known = self._by_id[network_id] = NetworkMetrics(self.cells, network_id)
+            known = self._by_id[network_id] = NetworkMetrics(self.cells, network_id, self.on_mesh_change)
         return known
 
     def refresh(self) -> None:
