@@ -21,6 +21,7 @@ COMMANDS: dict[str, str] = {
     "publish": "leanmesh.cli.publish:publish",
     "run": "leanmesh.cli.run:command",
     "subscribe": "leanmesh.cli.subscribe:subscribe",
+    "worker": "leanmesh.cli.worker:worker",
 }
 
 

@@ -20,6 +20,7 @@ FLAG_KEYS = {
     "signing": "network.0.signing",
     "message_id": "network.0.message_id",
     "metrics": "web.listen",
+    "workers": "workers.count",
 }
 
 _OPTIONS = {
@@ -64,6 +65,12 @@ _OPTIONS = {
         "--metrics",
         metavar="HOST:PORT",
         help="Where to serve HTTP; port 0 takes a free one.  [127.0.0.1:9470]",
+    ),
+    "workers": click.option(
+        "--workers",
+        type=click.IntRange(min=0),
+        metavar="N",
+        help="Spread the networks over N processes; 0: one process for all.  [0]",
     ),
     "log_format": click.option(
         "--log-format",

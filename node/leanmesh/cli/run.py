@@ -14,6 +14,7 @@ from leanmesh.cli.output import emit, log_to_output, say
 from leanmesh.errors import LocalError
 from leanmesh.run import Ready, run
 from leanmesh.settings import Settings, load
+from leanmesh.workers import WorkersReady, run_workers, worker_command
 
 
 @click.command("run")
@@ -29,6 +30,7 @@ from leanmesh.settings import Settings, load
     "signing",
     "message_id",
     "metrics",
+    "workers",
     "log_format",
 )
 @click.option(
@@ -50,7 +52,18 @@ def command(config: Path | None, bootnodes: Path | None, log_format: str, **give
         )
     settings = load(config, os.environ, flags(given)).settings
     log_to_output(log_format)
-    run_command(partial(_serve, settings, is_json=log_format == "json"))
+    serve = partial(_supervise, log_format=log_format) if settings.workers.count else _serve
+    run_command(partial(serve, settings, is_json=log_format == "json"))
+
+
+async def _supervise(settings: Settings, *, log_format: str, is_json: bool) -> None:
+    async with trio.open_nursery() as nursery:
+        command = worker_command("--log-format", log_format)
+        ready: WorkersReady = await nursery.start(run_workers, settings, command)
+        if is_json:
+            _emit_workers_ready(ready)
+        else:
+            _say_workers_ready(ready)
 
 
 async def _serve(settings: Settings, *, is_json: bool) -> None:
@@ -80,6 +93,41 @@ def _emit_ready(ready: Ready) -> None:
             for network_id, network in ready.node.networks.items()
         ],
     )
+
+
+def _emit_workers_ready(ready: WorkersReady) -> None:
+    workers = ready.supervisor.workers
+    networks = {
+        facts.network_id: {
+            "network_id": facts.network_id,
+            "peer_id": facts.peer_id,
+            "listen": facts.listen,
+            "topics": facts.topics,
+            "worker": worker.number,
+        }
+        for worker in workers
+        for facts in worker.facts
+    }
+    first = networks[workers[0].facts[0].network_id]
+    emit(
+        event="ready",
+        peer_id=first["peer_id"],
+        listen=first["listen"],
+        metrics=ready.metrics_url,
+        cells=str(ready.cells_path or ""),
+        networks=[networks[network_id] for network_id in sorted(networks)],
+    )
+
+
+def _say_workers_ready(ready: WorkersReady) -> None:
+    for worker in ready.supervisor.workers:
+        say(f"{worker.name}:")
+        for facts in worker.facts:
+            say(f"  network {facts.network_id}: we are {facts.peer_id}")
+            for address in facts.listen:
+                say(f"    listening on {address}")
+            say(f"    topics: {', '.join(facts.topics) or 'none'}")
+    say(f"metrics: {ready.metrics_url}")
 
 
 def _say_ready(ready: Ready, settings: Settings) -> None:

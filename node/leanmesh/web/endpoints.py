@@ -18,7 +18,7 @@ from leanmesh.metrics.sample import Family, HistogramValue, Series
 from leanmesh.metrics.snapshot import Snapshot
 from leanmesh.metrics.snapshotter import Snapshotter
 from leanmesh.metrics.text import type_text
-from leanmesh.web.http import App, Request, Response, Route, error_response, json_response
+from leanmesh.web.http import App, OnAnswered, Request, Response, Route, error_response, json_response
 from leanmesh.web.negotiation import wants_gzip, wants_openmetrics
 from leanmesh.web.params import WebParams
 
@@ -40,11 +40,16 @@ def build_app(
     *,
     reasons: Reasons = always_ready,
     json_sources: Mapping[str, JsonSource] | None = None,
+    more_routes: Mapping[str, Route] | None = None,
+    posts: Mapping[str, Route] | None = None,
+    on_answered: OnAnswered | None = None,
 ) -> App:
     """All pages of one endpoint.
 
     `reasons` answers why the node is not ready, nothing when it is.
-    `json_sources` maps further paths to callables whose answers are shown as JSON.
+    `json_sources` maps further paths to callables whose answers are shown as JSON,
+    `more_routes` to what answers by itself, `posts` to what changes something.
+    `on_answered` is told of each request, when it has been answered.
     """
     routes: dict[str, Route] = {
         "/metrics": MetricsPage(snapshotter).answer,
@@ -52,7 +57,8 @@ def build_app(
         "/api/snapshot": SnapshotPage(snapshotter).answer,
     }
     routes |= {path: JsonPage(source).answer for path, source in (json_sources or {}).items()}
-    return App(routes, params.target_limit_bytes)
+    routes |= more_routes or {}
+    return App(routes, params.target_limit_bytes, posts or {}, on_answered)
 
 
 @attrs.frozen

@@ -1,21 +1,27 @@
 """One request and one response as values, and the ASGI app that joins them to routes.
 
-Nothing here is changed over HTTP, so the app reads no bodies; the server lets
-none through.
+Whatever is asked for stands in the target, so the app reads no bodies; the
+server lets none through.
 """
 
 import json
 from collections.abc import Awaitable, Callable, Mapping
 from http import HTTPStatus
+from time import perf_counter_ns
 from typing import Any
 
 import attrs
+
+from leanmesh.metrics.family import OTHER
 
 METHODS = ("GET", "HEAD")
 
 Scope = Mapping[str, Any]
 Receive = Callable[[], Awaitable[Mapping[str, Any]]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
+
+# The path, `other` when there is no such page, and the nanoseconds that the answer took.
+OnAnswered = Callable[[str, int], None]
 
 
 @attrs.frozen
@@ -54,17 +60,35 @@ def error_response(status: HTTPStatus, message: str, **headers: str) -> Response
 
 @attrs.frozen
 class App:
-    """The ASGI app: exact paths to routes, everything else to a clear refusal."""
+    """The ASGI app: exact paths to routes, everything else to a clear refusal.
+
+    `posts` are the routes that change something: they answer POST, and only to programs.
+    A browser names the page that made it ask, and no page is to steer a node.
+    """
 
     routes: Mapping[str, Route]
     target_limit_bytes: int
+    posts: Mapping[str, Route] = attrs.field(factory=dict[str, Route])
+    on_answered: OnAnswered | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
+        if self.on_answered is None:
+            await self._answer(scope, send)
+            return
+        began_ns = perf_counter_ns()
+        try:
+            await self._answer(scope, send)
+        finally:
+            path = scope["path"] if scope["path"] in self.routes else OTHER
+            self.on_answered(path, perf_counter_ns() - began_ns)
+
+    async def _answer(self, scope: Scope, send: Send) -> None:
         response = self._refusal(scope)
         if response is None:
             request = Request(scope["path"], scope["query_string"].decode("latin-1"), _headers(scope))
-            response = await self.routes[scope["path"]](request)
+            routes = self.posts if scope["path"] in self.posts else self.routes
+            response = await routes[scope["path"]](request)
         await _send(send, response)
 
     def _refusal(self, scope: Scope) -> Response | None:
@@ -75,13 +99,15 @@ class App:
                 f"target of {target_bytes} bytes exceeds {self.target_limit_bytes}",
                 Connection="close",
             )
-        if scope["path"] not in self.routes:
-            return error_response(
-                HTTPStatus.NOT_FOUND, f"no such page; there are {', '.join(sorted(self.routes))}"
-            )
-        if scope["method"] not in METHODS:
-            allowed = ", ".join(METHODS)
+        if scope["path"] not in self.routes and scope["path"] not in self.posts:
+            pages = ", ".join(sorted([*self.routes, *self.posts]))
+            return error_response(HTTPStatus.NOT_FOUND, f"no such page; there are {pages}")
+        is_post = scope["path"] in self.posts
+        if scope["method"] not in (("POST",) if is_post else METHODS):
+            allowed = "POST" if is_post else ", ".join(METHODS)
             return error_response(HTTPStatus.METHOD_NOT_ALLOWED, f"only {allowed}", Allow=allowed)
+        if is_post and "origin" in _headers(scope):
+            return error_response(HTTPStatus.FORBIDDEN, "not from a page in a browser")
         return None
 
 
