@@ -34,6 +34,7 @@ from leanmesh.service.network_metrics import AllNetworkMetrics
 from leanmesh.service.node import Node
 from leanmesh.service.params import NetworkParams
 from leanmesh.service.subscriptions import Overflow, ReceivedMessage
+from leanmesh.service.watchers import AllWatchers
 from leanmesh.settings import Settings
 from leanmesh.transport.assembly import memory_switch, tcp_switch
 from leanmesh.transport.memory import MemoryHost
@@ -94,6 +95,7 @@ class Composition:
     _on_sockets: set[int] = attrs.field(factory=set[int], init=False)
     _is_short_told: bool = attrs.field(default=False, init=False)
     metrics: AllNetworkMetrics = attrs.field(init=False)
+    watchers: AllWatchers = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
         cells, settings = self.cells, self.settings
@@ -106,6 +108,7 @@ class Composition:
         self.node = Node(settings.service, self.snapshotter, self.contained, self.build_network)
         self.metrics = AllNetworkMetrics(cells, self.node.networks)
         self.snapshotter.refreshers.register("networks", self.metrics.refresh)
+        self.watchers = AllWatchers.build(settings.lag, self.snapshotter)
 
     def build_network(self, params: NetworkParams) -> Network:
         """One network of the node, not yet running."""
@@ -128,6 +131,7 @@ class Composition:
             generator,
             self.metrics.of(params.network_id),
             self.contained,
+            watchers=self.watchers.of(params.network_id),
         )
 
     def _key(self, params: NetworkParams) -> PrivateKey:

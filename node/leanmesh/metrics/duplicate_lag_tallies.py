@@ -30,6 +30,22 @@ def histogram(tally: Tally) -> HistogramValue:
     return HistogramValue(tuple(tally[:BANDS]), tally[BANDS] / NANOSECONDS)
 
 
+def quantile_s(value: HistogramValue, share: float) -> float | None:
+    """The lag that this share of the copies did not exceed; None without any.
+
+    Taken as evenly spread within its band, as histogram_quantile does; beyond the last bound it is that bound.
+    """
+    rank = share * value.count
+    if not value.count:
+        return None
+    below_s, passed = 0.0, 0
+    for bound_s, count in zip(LAG_BOUNDS_S, value.counts, strict=False):
+        if count and passed + count >= rank:
+            return below_s + (bound_s - below_s) * (rank - passed) / count
+        below_s, passed = bound_s, passed + count
+    return below_s
+
+
 @attrs.define(eq=False)
 class TallyTable:
     """The tallies of at most `limit` keys; all further keys share the tally `other`.

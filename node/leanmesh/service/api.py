@@ -4,6 +4,9 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import attrs
+import trio
+
+from leanmesh.service.lag_report import describe_lag, describe_lag_pairs
 
 if TYPE_CHECKING:
     from leanmesh.service.network import Network
@@ -39,9 +42,11 @@ def describe_peers(node: "Node") -> dict[str, Any]:
 
 
 def describe_mesh(node: "Node") -> dict[str, Any]:
-    """Each topic's mesh, and who else takes the topic, by network."""
+    """Each topic's mesh, who else takes the topic, and the links there are and were last, by network."""
     topics: list[dict[str, Any]] = []
+    links: list[dict[str, Any]] = []
     for network_id, network in node.networks.items():
+        links += network.watchers.ledger.describe(trio.current_time())
         if network.life is None:
             continue
         view = network.life.gossip.router.view
@@ -58,7 +63,7 @@ def describe_mesh(node: "Node") -> dict[str, Any]:
                         "peers": [str(peer) for peer in topic.peers],
                     }
                 )
-    return {"generation": node.snapshotter.current.generation, "topics": topics}
+    return {"generation": node.snapshotter.current.generation, "topics": topics, "links": links}
 
 
 # What stands under which path, of one process or of many: see worker_api.
@@ -66,4 +71,6 @@ PAGES: "Mapping[str, Callable[[Node], dict[str, Any]]]" = {
     "/api/node": describe_node,
     "/api/peers": describe_peers,
     "/api/mesh": describe_mesh,
+    "/api/lag": describe_lag,
+    "/api/lag/pairs": describe_lag_pairs,
 }

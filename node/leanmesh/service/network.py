@@ -37,6 +37,7 @@ from leanmesh.service.redial import redial_forever
 from leanmesh.service.requests import Responder
 from leanmesh.service.subscriptions import DeliveryBooks
 from leanmesh.service.validators import Validator, Validators
+from leanmesh.service.watchers import Watchers
 from leanmesh.transport.errors import CloseReason
 from leanmesh.transport.interface import Connection, Stream, StreamHandler
 from leanmesh.transport.observer import TransportObserver
@@ -110,6 +111,7 @@ class Network:
     generator: "Random"
     metrics: Metrics
     contained: ContainedErrors
+    watchers: Watchers = attrs.field(factory=Watchers.only_ledger, kw_only=True)
     deliveries: Deliveries = attrs.field(init=False)
     validators: Validators = attrs.field(init=False)
     topics: dict[str, int] = attrs.field(factory=dict[str, int], init=False)
@@ -186,6 +188,7 @@ class Network:
         finally:
             if self.life is not None:
                 self.life.gossip.router.close(trio.current_time())
+                self.watchers.close(trio.current_time())
             self.life = None
             self.metrics.stop()
             if self._stop.is_set():
@@ -215,7 +218,7 @@ class Network:
             self.generator,
             now_s=trio.current_time(),
             deliver=self.deliveries.deliver,
-            observer=combined(self.metrics.gossip, self.journal),
+            observer=combined(self.metrics.gossip, self.journal, *self.watchers.observers()),
             policy=SignaturePolicy.STRICT_SIGN if is_signed else SignaturePolicy.STRICT_NO_SIGN,
             signer=Signer(self.key) if is_signed else None,
             first_seqno=started_ns,
