@@ -1,0 +1,57 @@
+"""Receipts that wait: what was written counts, what was lost is given up."""
+
+import trio
+from leanmesh.gossip.dialect import dialect_for
+from leanmesh.gossip.outbox import Outbox
+from leanmesh.gossip.wire_params import OutboxLimits
+from leanmesh.service.receipts import AwaitedMessages
+
+ALL = 1 << 20
+
+
+def outboxes(*peers: str) -> dict:
+    return {peer: Outbox(dialect_for("/meshsub/1.2.0", ""), OutboxLimits()) for peer in peers}
+
+
+async def test_a_message_is_written_for_each_peer_whose_outbox_let_it_go(autojump_clock):
+    awaited_messages, boxes = AwaitedMessages(), outboxes("a", "b", "c", "not for it")
+    for peer in "abc":
+        boxes[peer].put(b"id", b"field", 0.0)
+    awaited = awaited_messages.watch(b"id", boxes)
+    assert list(awaited.waiting) == ["a", "b", "c"]
+
+    boxes["a"].drain(ALL)
+    awaited_messages.on_written("a")
+    # Something was written to b, and not this.
+    awaited_messages.on_written("b")
+    assert (awaited.written, list(awaited.waiting)) == (1, ["b", "c"])
+    awaited_messages.on_gone("c")
+    with trio.move_on_after(1) as scope:
+        await awaited.wait(2)
+    assert scope.cancelled_caught
+    boxes["b"].drain(ALL)
+    awaited_messages.on_written("b")
+    await awaited.wait(2)
+    # Nobody is left who could have it: the wait for more ends at once.
+    await awaited.wait(5)
+    assert awaited.written == 2
+
+
+async def test_a_copy_that_expired_is_given_up_at_the_heartbeat(autojump_clock):
+    awaited_messages, boxes = AwaitedMessages(), outboxes("a")
+    boxes["a"].put(b"id", b"field", 0.0)
+    awaited = awaited_messages.watch(b"id", boxes)
+    assert boxes["a"].expire(100.0) == 1
+    awaited_messages.on_heartbeat()
+    await awaited.wait(1)
+    assert awaited.written == 0
+
+
+async def test_what_is_forgotten_is_not_looked_after(autojump_clock):
+    awaited_messages, boxes = AwaitedMessages(), outboxes("a")
+    boxes["a"].put(b"id", b"field", 0.0)
+    awaited = awaited_messages.watch(b"id", boxes)
+    awaited_messages.forget(awaited)
+    boxes["a"].drain(ALL)
+    awaited_messages.on_written("a")
+    assert awaited.written == 0
