@@ -10,6 +10,7 @@ from itertools import product
 
 from leanmesh.errors import LocalError
 from leanmesh.metrics import (
+    catalog_bridge,
     catalog_gossipsub,
     catalog_lag,
     catalog_lean,
@@ -26,6 +27,7 @@ CATALOG: tuple[FamilySpec, ...] = (
     *catalog_workers.FAMILIES,
     *catalog_work.FAMILIES,
     *catalog_lag.FAMILIES,
+    *catalog_bridge.FAMILIES,
 )
 
 

@@ -1,4 +1,4 @@
-"""Deliveries: from the router's accepted messages to the subscriptions that want them."""
+"""Deliveries: from the router's accepted messages to the subscriptions and sinks that want them."""
 
 from collections.abc import Callable
 
@@ -9,6 +9,7 @@ from leanmesh.errors import LocalError
 from leanmesh.gossip.rpc import Message
 from leanmesh.identity.peer_id import PeerId
 from leanmesh.service.params import ServiceParams
+from leanmesh.service.sink_queue import SinkQueue
 from leanmesh.service.subscriptions import (
     DeliveryBooks,
     Overflow,
@@ -20,7 +21,7 @@ from leanmesh.service.subscriptions import (
 
 @attrs.define(eq=False)
 class Deliveries:
-    """All subscriptions of one network, and whether one of them makes the readers wait."""
+    """All subscriptions and sinks of one network, and whether one of the former makes the readers wait."""
 
     params: ServiceParams
     on_taken: Callable[[str], None]
@@ -29,6 +30,7 @@ class Deliveries:
     """A subscription to this topic has ended."""
     books: DeliveryBooks
     _by_topic: dict[str, list[Subscription]] = attrs.field(factory=dict[str, list[Subscription]], init=False)
+    _sinks: list[SinkQueue] = attrs.field(factory=list[SinkQueue], init=False)
     _is_closed: bool = attrs.field(default=False, init=False)
     _full: dict[Subscription, None] = attrs.field(factory=dict[Subscription, None], init=False)
     _room: trio.lowlevel.ParkingLot = attrs.field(factory=trio.lowlevel.ParkingLot, init=False)
@@ -62,14 +64,38 @@ class Deliveries:
         self, message: Message, message_id: bytes, data: bytes, peer: PeerId | None, now_s: float
     ) -> None:
         """Hand one message to all who take its topic.  The router calls this; it must not wait."""
-        subscriptions = self._by_topic.get(message.topic)
-        if subscriptions is None:
+        subscriptions = self._by_topic.get(message.topic, ())
+        if not subscriptions and not self._sinks:
             return
         received = ReceivedMessage(message.topic, data, message_id, message.source, peer, now_s)
+        for sink in self._sinks:
+            if sink.topics is None or message.topic in sink.topics:
+                sink.put(received)
         for subscription in subscriptions:
             subscription.put(received)
             if subscription.overflow is Overflow.WAIT and subscription.is_full:
                 self._full[subscription] = None
+
+    def attach(self, sink: SinkQueue) -> None:
+        """Give a sink what it wants from now on; topics that it names are taken for it."""
+        if self._is_closed:
+            raise SubscriptionClosed(f"the network has stopped: nothing is left for the sink {sink.name!r}")
+        taken: list[str] = []
+        try:
+            for topic in sorted(sink.topics or ()):
+                self.on_taken(topic)
+                taken.append(topic)
+        except LocalError:
+            for topic in taken:
+                self.on_released(topic)
+            raise
+        self._sinks.append(sink)
+
+    def detach(self, sink: SinkQueue) -> None:
+        """Give a sink nothing more."""
+        self._sinks.remove(sink)
+        for topic in sorted(sink.topics or ()):
+            self.on_released(topic)
 
     @property
     def must_wait(self) -> bool:
@@ -84,6 +110,8 @@ class Deliveries:
     def close(self) -> None:
         """The network ends: consumers take what is queued and are told, and nothing more is read."""
         self._is_closed = True
+        for sink in self._sinks:
+            sink.close()
         for subscriptions in tuple(self._by_topic.values()):
             for subscription in tuple(subscriptions):
                 subscription.close()

@@ -60,6 +60,9 @@ class ServiceParams:
     subscription_limit: int = attrs.field(default=1024, validator=gt(0))
     # Whatever their number: 64 messages of the largest size the libp2p profile takes.
     subscription_limit_bytes: int = attrs.field(default=64 * 1024 * 1024, validator=gt(0))
+    # A sink holds what 1,000 messages/s bring while its engine is away for a minute.
+    sink_limit: int = attrs.field(default=65536, validator=gt(0))
+    sink_limit_bytes: int = attrs.field(default=64 * 1024 * 1024, validator=gt(0))
     # Validations that run at once in tasks, and in threads; those beyond wait with their tickets.
     validator_tasks_limit: int = attrs.field(default=256, validator=gt(0))
     validator_threads_limit: int = attrs.field(default=4, validator=gt(0))
