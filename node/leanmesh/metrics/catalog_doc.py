@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from leanmesh.metrics import (
+    catalog_bridge,
     catalog_gossipsub,
     catalog_lag,
     catalog_lean,
@@ -27,6 +28,7 @@ PARTS: tuple[tuple[str, Sequence[FamilySpec]], ...] = (
     ("Work", catalog_work.FAMILIES),
     ("Workers", catalog_workers.FAMILIES),
     ("Duplicate lag", catalog_lag.FAMILIES),
+    ("Sinks", catalog_bridge.FAMILIES),
 )
 
 
