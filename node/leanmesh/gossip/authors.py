@@ -6,6 +6,8 @@ topics that ask for it, since messages of one author may overtake each other.
 
 import attrs
 
+from leanmesh.gossip.oldest import make_room
+
 
 @attrs.define
 class Authors:
@@ -24,7 +26,6 @@ class Authors:
         """A valid message of an author was accepted."""
         number = int.from_bytes(seqno, "big")
         last = self.last_seqno.pop(author, None)
-        if last is None and len(self.last_seqno) >= self.limit:
-            del self.last_seqno[next(iter(self.last_seqno))]
-            self.evicted += 1
+        if last is None:
+            self.evicted += make_room(self.last_seqno, self.limit)
         self.last_seqno[author] = number if last is None else max(last, number)

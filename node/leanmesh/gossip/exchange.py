@@ -1,18 +1,23 @@
 """Talk about messages: IHAVE and IWANT fill gaps, IDONTWANT spares copies."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from itertools import takewhile
+from typing import TypeVar
 
 import attrs
 
 from leanmesh.gossip.history import History
 from leanmesh.gossip.observer import Misbehaviour, Table
+from leanmesh.gossip.oldest import make_room
 from leanmesh.gossip.outbox import Drop, Priority
 from leanmesh.gossip.promises import Promises
 from leanmesh.gossip.rpc import IHave
 from leanmesh.gossip.seen import SeenIds
 from leanmesh.gossip.state import PeerState, State, Topic
 from leanmesh.identity.peer_id import PeerId
+
+Value = TypeVar("Value")
 
 
 @attrs.define(eq=False)
@@ -85,8 +90,7 @@ class Exchange:
             # Renewed at the end, so that the oldest stay first.
             peer.unwanted.pop(message_id, None)
             if len(peer.unwanted) >= params.idontwant_ids_limit:
-                del peer.unwanted[next(iter(peer.unwanted))]
-                evicted += 1
+                evicted += make_room(peer.unwanted, params.idontwant_ids_limit)
             peer.unwanted[message_id] = until
             withdrawn += peer.outbox.withdraw(message_id)
         if withdrawn:
@@ -102,8 +106,8 @@ class Exchange:
 
     def remember(self, message_id: bytes, now_s: float) -> None:
         """Mark an id as seen; count what the bound of the table cost."""
-        if self.seen.add(message_id, now_s):
-            self.state.observer.turned_away(Table.SEEN, 1, now_s)
+        if evicted := self.seen.add(message_id, now_s):
+            self.state.observer.turned_away(Table.SEEN, evicted, now_s)
 
     def tell_asked(self, topic: Topic, message_id: bytes, asked: Sequence[PeerId], now_s: float) -> None:
         """Tell the peers outside the mesh that we asked for a large message that it is here."""
@@ -192,12 +196,8 @@ class Exchange:
             peer.ihave_heard = peer.iwant_asked = peer.iwant_answered = peer.iwant_unknown = 0
             peer.idontwant_heard = peer.subscriptions_heard = 0
             if peer.unwanted:
-                _forget_due(peer.unwanted, tick)
-        while self.told:
-            message_id = next(iter(self.told))
-            if self.told[message_id][0] > tick:
-                break
-            del self.told[message_id]
+                _forget_due(peer.unwanted, lambda until: until <= tick)
+        _forget_due(self.told, lambda entry: entry[0] <= tick)
         self.seen_before = self.seen.added
 
     def _unseen(self, advertised: Sequence[IHave]) -> list[bytes]:
@@ -235,11 +235,9 @@ class Exchange:
         self.state.observer.served(peer.peer, topic, message_id, len(field), now_s)
 
 
-def _forget_due(unwanted: dict[bytes, int], tick: int) -> None:
-    due: list[bytes] = []
-    for message_id, until in unwanted.items():
-        if until > tick:
-            break
-        due.append(message_id)
-    for message_id in due:
-        del unwanted[message_id]
+def _forget_due(table: dict[bytes, Value], is_due: Callable[[Value], bool]) -> None:
+    """Drop the entries that are due, up to the first that is not."""
+    for message_id in [
+        message_id for message_id, _ in takewhile(lambda item: is_due(item[1]), table.items())
+    ]:
+        del table[message_id]

@@ -4,6 +4,7 @@ from collections import deque
 
 import attrs
 
+from leanmesh.gossip.oldest import PARTS
 from leanmesh.identity.peer_id import PeerId
 
 
@@ -41,11 +42,7 @@ class History:
         else:
             ids.append(message_id)
         self.size_bytes += len(field)
-        evicted = 0
-        while self.size_bytes > self.limit_bytes:
-            evicted += 1
-            self._drop(next(iter(self.messages)))
-        return evicted
+        return self._make_room() if self.size_bytes > self.limit_bytes else 0
 
     def serve(self, message_id: bytes, peer: PeerId, times_limit: int) -> tuple[str, bytes] | None:
         """Topic and publish entry, counted as sent once more to this peer.
@@ -90,6 +87,20 @@ class History:
         """A peer is gone."""
         for by_peer in self.served.values():
             by_peer.pop(peer, None)
+
+    def _make_room(self) -> int:
+        """Drop the oldest: what must go, and up to a part of the limit more at once (see `oldest`)."""
+        missing_bytes = self.size_bytes - self.limit_bytes
+        spare_bytes = self.limit_bytes // PARTS
+        oldest: list[bytes] = []
+        for message_id, (_, field) in self.messages.items():
+            if missing_bytes <= 0 and len(field) - missing_bytes > spare_bytes:
+                break
+            missing_bytes -= len(field)
+            oldest.append(message_id)
+        for message_id in oldest:
+            self._drop(message_id)
+        return len(oldest)
 
     def _drop(self, message_id: bytes) -> None:
         self.size_bytes -= len(self.messages.pop(message_id)[1])

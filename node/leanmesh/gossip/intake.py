@@ -14,6 +14,7 @@ from leanmesh.gossip.authors import Authors
 from leanmesh.gossip.exchange import Exchange
 from leanmesh.gossip.forward import Forward
 from leanmesh.gossip.observer import IgnoreReason, Misbehaviour, RejectReason, Table
+from leanmesh.gossip.oldest import make_room
 from leanmesh.gossip.outbox import Drop
 from leanmesh.gossip.rpc import Message
 from leanmesh.gossip.rules import KnownCopies, TopicRules
@@ -82,8 +83,8 @@ class Intake:
             or self._is_admitted(topic, peer, message, message_id, data, now_s)
         ):
             return
-        if exchange.seen.add(message_id, now_s):
-            observer.turned_away(Table.SEEN, 1, now_s)
+        if evicted := exchange.seen.add(message_id, now_s):
+            observer.turned_away(Table.SEEN, evicted, now_s)
         observer.first_seen(peer_id, name, message_id, size, now_s)
         asked: Sequence[PeerId] = ()
         if message_id in exchange.promises.deadlines_s:
@@ -228,8 +229,8 @@ class Intake:
         if rules is not None and rules.is_replay_checked and message.source and message.seqno:
             evicted = self.authors.evicted
             self.authors.advance(message.source, message.seqno)
-            if self.authors.evicted != evicted:
-                self.state.observer.turned_away(Table.AUTHORS, 1, now_s)
+            if evicted := self.authors.evicted - evicted:
+                self.state.observer.turned_away(Table.AUTHORS, evicted, now_s)
         self.state.observer.accepted(peer, message.topic, message_id, len(message.field), now_s)
         self.forward.forward(topic, message, message_id, peer, senders, now_s)
         self.deliver(message, message_id, data, peer, now_s)
@@ -254,8 +255,7 @@ class Intake:
                 self.state.misbehaved(peer, Misbehaviour.INVALID_MESSAGE, now_s)
 
     def _mark_rejected(self, message_id: bytes) -> None:
-        if len(self.rejected) >= self.state.params.rejected_limit:
-            del self.rejected[next(iter(self.rejected))]
+        make_room(self.rejected, self.state.params.rejected_limit)
         self.rejected[message_id] = None
 
     def _ignore(self, ticket: Ticket, reason: IgnoreReason, now_s: float) -> None:

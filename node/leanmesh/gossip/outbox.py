@@ -11,6 +11,7 @@ The books close, for each priority: put = written + full + expired + withdrawn +
 import enum
 import math
 from collections.abc import Callable, Iterable, Sequence
+from itertools import islice, takewhile
 
 import attrs
 
@@ -149,15 +150,11 @@ class Outbox:
         expired = 0
         for lane in self._lanes:
             # Insertion order is order of age, so only what goes is looked at.
-            while lane.waiting:
-                message_id = next(iter(lane.waiting))
-                field, since_s = lane.waiting[message_id]
-                if since_s > oldest_s:
-                    break
-                del lane.waiting[message_id]
-                self._forget(field)
-                lane.ledger.expired += 1
-                expired += 1
+            gone = [id_ for id_, _ in takewhile(lambda each: each[1][1] <= oldest_s, lane.waiting.items())]
+            for message_id in gone:
+                self._forget(lane.waiting.pop(message_id)[0])
+            lane.ledger.expired += len(gone)
+            expired += len(gone)
         self._settle()
         return expired
 
@@ -267,8 +264,8 @@ class Outbox:
             return False
         waiting = self._control.idontwant
         waiting.update(dict.fromkeys(message_ids))
-        while len(waiting) > self.limits.idontwant_ids:
-            del waiting[next(iter(waiting))]
+        for message_id in list(islice(waiting, max(0, len(waiting) - self.limits.idontwant_ids))):
+            del waiting[message_id]
             self.control_drops.idontwant += 1
         if not self._is_ready:
             self._ready()
@@ -340,12 +337,20 @@ class Outbox:
             self.size_bytes = self.count = 0
             return taken
         for lane in self._lanes:
-            while lane.waiting and limit_bytes > 0:
-                field, _ = lane.waiting.pop(next(iter(lane.waiting)))
+            # Walked once and then deleted: a dict that is asked for its first entry passes over all that
+            # were deleted before it.
+            gone: list[bytes] = []
+            for message_id, (field, _) in lane.waiting.items():
+                if limit_bytes <= 0:
+                    break
                 limit_bytes -= len(field)
-                self._forget(field)
-                lane.ledger.written += 1
+                self.size_bytes -= len(field)
+                gone.append(message_id)
                 taken.append(field)
+            for message_id in gone:
+                del lane.waiting[message_id]
+            self.count -= len(gone)
+            lane.ledger.written += len(gone)
         return taken
 
     def _forget(self, field: bytes) -> None:

@@ -5,6 +5,7 @@ import hashlib
 import attrs
 
 from leanmesh.gossip.message_id import MessageIdFunction, author_and_seqno
+from leanmesh.gossip.oldest import make_room
 from leanmesh.gossip.rpc import Message
 from leanmesh.gossip.transform import Transform
 
@@ -38,6 +39,5 @@ class KnownCopies:
 
     def add(self, key: bytes, message_id: bytes) -> None:
         """Remember the id of what was just transformed; the oldest makes room."""
-        if len(self.ids) >= self.limit:
-            del self.ids[next(iter(self.ids))]
+        make_room(self.ids, self.limit)
         self.ids[key] = message_id

@@ -2,6 +2,8 @@
 
 import attrs
 
+from leanmesh.gossip.oldest import make_room
+
 
 @attrs.define
 class SeenIds:
@@ -21,15 +23,13 @@ class SeenIds:
     def __len__(self) -> int:
         return len(self.first_seen_s)
 
-    def add(self, message_id: bytes, now_s: float) -> bool:
-        """Remember an id that is not there yet; True when the oldest had to make room."""
+    def add(self, message_id: bytes, now_s: float) -> int:
+        """Remember an id that is not there yet; how many of the oldest had to make room."""
         seen = self.first_seen_s
-        is_full = len(seen) >= self.limit
-        if is_full:
-            del seen[next(iter(seen))]
+        evicted = make_room(seen, self.limit) if len(seen) >= self.limit else 0
         seen[message_id] = now_s
         self.added += 1
-        return is_full
+        return evicted
 
     def expire(self, now_s: float) -> None:
         """Forget what has reached its age."""

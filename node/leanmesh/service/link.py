@@ -19,7 +19,7 @@ from leanmesh.transport.interface import Stream
 LOGGER = logging.getLogger(__name__)
 
 # As much as the writer takes from an outbox at once: a full Noise frame's worth.
-BATCH_BYTES = 64 * 1024
+BATCH_BYTES = 256 * 1024
 
 
 class UnexpectedBytes(RemoteError):

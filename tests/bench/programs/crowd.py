@@ -1,4 +1,4 @@
-"""Many leanmesh nodes in one process, unsigned over loopback TCP: what a delivery costs, what an idle node takes.
+"""Many leanmesh nodes in one process, unsigned over loopback TCP: what a delivery and an idle node cost.
 
     python crowd.py NODES
 
@@ -14,7 +14,8 @@ import sys
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from itertools import count, islice
+from itertools import count
+from pathlib import Path
 
 import attrs
 import leanmesh
@@ -41,8 +42,7 @@ def cpu_s() -> float:
 
 def memory_bytes() -> int:
     gc.collect()
-    with open("/proc/self/statm") as statm:
-        return int(statm.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 @attrs.define

@@ -1,4 +1,4 @@
-"""A leanmesh node with the command line and the JSON lines of the interop peers, as far as benchmarks need them.
+"""A leanmesh node with the command line and the JSON lines of the interop peers, as benchmarks need them.
 
 See tests/interop/README.md.  It is the library's face and nothing below it: what an application would write.
 """

@@ -24,7 +24,6 @@ from leanmesh.service.identify_service import IdentifyService
 from leanmesh.transport.assembly import tcp_switch
 from leanmesh.transport.interface import Connection, Stream
 from leanmesh.transport.params import TransportParams
-from leanmesh.transport.switch import Switch
 from leanmesh.wire import identify
 from leanmesh.wire.frames import encode_frame
 from leanmesh.wire.multiaddr import Multiaddr
