@@ -13,6 +13,7 @@ import trio
 from leanmesh.gossip.params import GossipParams
 from leanmesh.identity.key_file import read_or_create_key_file
 from leanmesh.identity.peer_id import PeerId
+from leanmesh.metrics.params import LagParams
 from leanmesh.run import open_node
 from leanmesh.service.node import Node
 from leanmesh.service.params import NetworkParams, ServiceParams
@@ -68,6 +69,7 @@ class Nodes:
     gossip: GossipParams = attrs.field(factory=GossipParams)
     service: ServiceParams = attrs.field(factory=ServiceParams)
     transport: TransportParams = attrs.field(factory=TransportParams)
+    lag: LagParams = attrs.field(factory=LagParams)
     running: dict[int, Running] = attrs.field(factory=dict[int, Running])
     strangers: list[Switch] = attrs.field(factory=list[Switch])
     contained: dict[str, int] = attrs.field(factory=dict[str, int])
@@ -113,7 +115,11 @@ class Nodes:
             **{"signing": "none", **params},
         )
         settings = Settings(
-            network=(network,), gossip=self.gossip, service=self.service, transport=self.transport
+            network=(network,),
+            gossip=self.gossip,
+            service=self.service,
+            transport=self.transport,
+            lag=self.lag,
         )
         await self.nursery.start(self._run, number, settings)
         return self[number]

@@ -15,6 +15,7 @@ COMMANDS: dict[str, str] = {
     "devnet": "leanmesh.cli.devnet:devnet",
     "id": "leanmesh.cli.ping:show_id",
     "key": "leanmesh.cli.key:key",
+    "lag": "leanmesh.cli.lag:lag",
     "mesh": "leanmesh.cli.peers:mesh",
     "peers": "leanmesh.cli.peers:peers",
     "ping": "leanmesh.cli.ping:ping",

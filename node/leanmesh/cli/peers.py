@@ -4,10 +4,10 @@ import json
 from typing import Any
 
 import click
-from rich.console import Console
 from rich.table import Table
 
 from leanmesh.cli.asking import DEFAULT_API, ask
+from leanmesh.cli.tables import short_peer, show
 
 _API = click.option("--api", default=DEFAULT_API, show_default=True, metavar="URL", help="The node to ask.")
 _JSON = click.option("--json", "is_json", is_flag=True, help="Print the API's answer as it is.")
@@ -27,7 +27,7 @@ def peers(api: str, *, is_json: bool) -> None:
         rtt_s = peer["rtt_s"]
         table.add_row(
             str(peer["network_id"]),
-            _short(peer["peer"]),
+            short_peer(peer["peer"]),
             peer["agent"],
             "out" if peer["is_outbound"] else "in",
             peer["protocol"] or "no gossip",
@@ -36,14 +36,21 @@ def peers(api: str, *, is_json: bool) -> None:
             f"{peer['outbox_messages']}" + (f" slow: {peer['slow_reason']}" if peer["slow_reason"] else ""),
             f"{peer['connected_s']:.0f} s",
         )
-    _show(table, f"{len(facts['peers'])} peers")
+    show(table, f"{len(facts['peers'])} peers")
 
 
 @click.command("mesh")
 @_API
 @_JSON
-def mesh(api: str, *, is_json: bool) -> None:
-    """Show the meshes of a running node."""
+@click.option(
+    "--links",
+    type=click.IntRange(min=0),
+    default=20,
+    show_default=True,
+    help="How many of the last links to show: who grafted, why, for how long, why it ended.",
+)
+def mesh(api: str, links: int, *, is_json: bool) -> None:
+    """Show the meshes of a running node, and the links they are and were made of."""
     facts = ask(api, "/api/mesh")
     if is_json:
         click.echo(json.dumps(facts, indent=2))
@@ -55,18 +62,26 @@ def mesh(api: str, *, is_json: bool) -> None:
             topic["topic"],
             "yes" if topic["is_joined"] else "no",
             str(len(topic["mesh"])),
-            " ".join(map(_short, topic["mesh"])) or "-",
+            " ".join(map(short_peer, topic["mesh"])) or "-",
             str(len(topic["peers"])),
         )
-    _show(table, f"{len(facts['topics'])} topics")
+    show(table, f"{len(facts['topics'])} topics")
+    if links:
+        _show_links(facts["links"], links)
 
 
-def _show(table: Table, summary: str) -> None:
-    console = Console()
-    console.print(table)
-    console.print(summary)
-
-
-def _short(peer: Any) -> str:
-    text = str(peer)
-    return f"{text[:4]}..{text[-6:]}"
+def _show_links(links: list[dict[str, Any]], count: int) -> None:
+    table = Table("net", "topic", "peer", "grafted by", "why", "for", "ended", "first with", title="links")
+    shown = links[max(0, len(links) - count) :]
+    for link in shown:
+        table.add_row(
+            str(link["network_id"]),
+            link["topic"],
+            short_peer(link["peer"]),
+            link["grafted_by"],
+            link["reason"],
+            f"{link['duration_s']:.0f} s",
+            link["ended"] or "-",
+            str(link["firsts"]),
+        )
+    show(table, f"{len(shown)} of the {len(links)} links that are and were last")

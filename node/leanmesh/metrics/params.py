@@ -48,12 +48,18 @@ class LagParams:
     the page; `leanmesh lag --pairs` shows them anyway.
     """
 
+    # Half a microsecond for each copy; off, nothing.
     is_on: bool = False
+    # Above the last bound of the histogram; later copies are no race of the mesh but answers to IWANT.
     ttl_s: float = 1.0
     sample_rate: int = 1
+    # 32 mesh peers that all race; each pair is 16 lines on the page.
     pair_limit: int = LAG_PAIR_LIMIT
+    # Far more than any mesh, so that those that come and go fit too.
     peer_limit: int = LAG_PEER_LIMIT
+    # More than a node passes on in a second, at some 200 bytes each.
     message_limit: int = 65_536
+    # The pairs are the square of the peers.
     has_pairs: bool = False
 
     def __attrs_post_init__(self) -> None:

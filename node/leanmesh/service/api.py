@@ -45,8 +45,10 @@ def describe_mesh(node: "Node") -> dict[str, Any]:
     """Each topic's mesh, who else takes the topic, and the links there are and were last, by network."""
     topics: list[dict[str, Any]] = []
     links: list[dict[str, Any]] = []
+    forgotten = 0
     for network_id, network in node.networks.items():
         links += network.watchers.ledger.describe(trio.current_time())
+        forgotten = network.watchers.ledger.ended.forgotten
         if network.life is None:
             continue
         view = network.life.gossip.router.view
@@ -63,7 +65,12 @@ def describe_mesh(node: "Node") -> dict[str, Any]:
                         "peers": [str(peer) for peer in topic.peers],
                     }
                 )
-    return {"generation": node.snapshotter.current.generation, "topics": topics, "links": links}
+    return {
+        "generation": node.snapshotter.current.generation,
+        "topics": topics,
+        "links": links,
+        "links_forgotten": forgotten,
+    }
 
 
 # What stands under which path, of one process or of many: see worker_api.
