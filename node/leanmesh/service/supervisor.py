@@ -118,7 +118,7 @@ class Supervisor:
                 async with trio.open_nursery() as nursery:
                     async with trio.open_nursery() as loading:
                         for worker in self.workers:
-                            loading.start_soon(worker.warm_up)
+                            loading.start_soon(worker.load)
                     for worker in self.workers:
                         await nursery.start(worker.run)
                     nursery.start_soon(self._recycle_when_asked)

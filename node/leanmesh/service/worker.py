@@ -4,6 +4,7 @@ The networks of a worker are the same in every life: same ids, same keys, and
 from the first life on the same ports.
 """
 
+import contextlib
 import logging
 import sys
 from collections.abc import Callable, Sequence
@@ -142,7 +143,12 @@ class Worker:
 
     # What the supervisor does.
 
-    async def warm_up(self) -> None:
+    async def load(self) -> None:
+        """Begin to load a process; what keeps it from that is said by `run`, which tries again."""
+        with contextlib.suppress(NodeError):
+            await self._warm_up()
+
+    async def _warm_up(self) -> None:
         """Have a process ready to start the networks.  What keeps it from that is raised here."""
         if self._spare is None:
             self._spare = await self._new_process()
@@ -156,7 +162,7 @@ class Worker:
         life = self.life
         if life is not None:
             # Loaded before the old one stops: so the networks are down for as short as can be.
-            await self.warm_up()
+            await self._warm_up()
         self._settled = trio.Event()
         if life is None or life is self.life:
             if life is not None:
@@ -198,7 +204,7 @@ class Worker:
         """Run the networks in one process until that ends."""
         self._become("starting")
         try:
-            await self.warm_up()
+            await self._warm_up()
         except NodeError as error:
             return End(0.0, is_recycled=False, down_since_s=trio.current_time(), error=error)
         assert self._spare is not None

@@ -7,7 +7,6 @@ import trio
 
 from leanmesh.errors import RemoteError
 from leanmesh.metrics.catalog_gossipsub import RECEIVED_UNFILTERED
-from leanmesh.metrics.cells import CellsReader
 from leanmesh.metrics.worker_cells import WorkerHandle
 from leanmesh.service.worker_messages import Answer, Ask, Failed, Start
 from leanmesh.service.worker_process import WorkerProcess
@@ -76,10 +75,12 @@ class Life:
 
     def messages_received(self) -> int:
         """Messages that peers have sent it, copies included, by its cells."""
-        copy = CellsReader.open(self.process.cells_descriptor).copy()
+        reader = self.handle.reader
+        if reader is None:
+            return 0
         return sum(
             cast(int, value)
-            for spec, series in copy.families()
+            for spec, series in reader.copy().families()
             if spec.name == RECEIVED_UNFILTERED.name
             for _, value in series
         )
