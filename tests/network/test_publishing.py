@@ -163,3 +163,28 @@ async def test_a_publisher_faster_than_its_peer_is_told_of_every_loss_and_the_me
     assert 6000 - lost <= len(inbox.data) == len(set(inbox.data)) <= 6000
     for node in nodes:
         assert len(node.mesh(TOPIC)) == 1
+
+
+async def test_a_batch_has_a_receipt_for_each_message_and_waits_for_the_last(autojump_clock, nodes: Nodes):
+    await nodes.start_all(3)
+    await nodes.wait_for_meshes(2)
+    receipts = await nodes[1].publish_batch(TOPIC, [b"one", b"two", b"three"], written_by=2)
+    assert [(each.recipients, each.queued, each.written) for each in receipts] == [
+        (2, 2, 0),
+        (2, 2, 0),
+        (2, 2, 2),
+    ]
+    assert len({each.message_id for each in receipts}) == 3
+    assert await nodes[1].publish_batch(TOPIC, []) == []
+
+
+async def test_a_batch_with_a_refused_message_publishes_those_before_it_and_says_so(
+    autojump_clock, nodes: Nodes
+):
+    await nodes.start_all(2)
+    await nodes.wait_for_meshes(1)
+    async with nodes[2].subscribe(TOPIC) as messages:
+        with pytest.raises(PublishRefused) as refused:
+            await nodes[1].publish_batch(TOPIC, [b"one", b"two", bytes(2 << 20), b"four"], written_by=1)
+        assert refused.value.__notes__ == ["the 2 messages before it were published"]
+        assert [(await messages.receive()).data for _ in range(2)] == [b"one", b"two"]

@@ -7,12 +7,13 @@ messages and peers the turn had.  That is what makes writes coalesce.
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Protocol
 
 import attrs
 import trio
 
+from leanmesh.errors import LocalError
 from leanmesh.gossip.dialect import PROTOCOLS
 from leanmesh.gossip.outbox import Outbox
 from leanmesh.gossip.router import Router
@@ -22,7 +23,7 @@ from leanmesh.service.blame import first_of
 from leanmesh.service.deliveries import Deliveries
 from leanmesh.service.link import Link
 from leanmesh.service.params import ServiceParams
-from leanmesh.service.receipts import AwaitedMessages, Receipt
+from leanmesh.service.receipts import Awaited, AwaitedMessages, Receipt
 from leanmesh.service.validators import Validators
 from leanmesh.transport.errors import CloseReason, StreamRefused, StreamReset
 from leanmesh.transport.interface import Connection, Stream
@@ -343,27 +344,39 @@ class GossipService:
         self.router.unsubscribe(topic, trio.current_time())
         self._after_pass()
 
-    async def publish(
-        self, topic: str, data: bytes, *, written_by: int = 0, deadline_s: float = float("inf")
-    ) -> Receipt:
-        """Publish, and wait until `written_by` peers have the message written, or the deadline passes."""
-        published = self.router.publish(topic, data, trio.current_time())
-        receipt = Receipt(
-            topic, published.message_id, published.recipients, published.queued, published.dropped
-        )
-        if not written_by:
+    async def publish_batch(
+        self, topic: str, batch: Iterable[bytes], *, written_by: int = 0, deadline_s: float = float("inf")
+    ) -> list[Receipt]:
+        """Publish; wait until `written_by` peers have the last message written, or the deadline passes."""
+        receipts: list[Receipt] = []
+        try:
+            # Those before one that is refused are in the list then.
+            receipts.extend(self._publish(topic, data) for data in batch)
+        except LocalError as error:
+            if receipts:
+                error.add_note(f"the {len(receipts)} messages before it were published")
+            raise
+        finally:
+            awaited = self._watch(receipts[-1]) if written_by and receipts else None
             self._after_pass()
+        if awaited is None:
             await trio.lowlevel.checkpoint()
-            return receipt
-        outboxes = {peer: link.outbox for peer, link in self.links.items()}
-        awaited = self._awaited.watch(published.message_id, outboxes)
-        self._after_pass()
+            return receipts
         try:
             with trio.move_on_at(deadline_s):
                 await awaited.wait(written_by)
         finally:
             self._awaited.forget(awaited)
-        return attrs.evolve(receipt, written=awaited.written)
+        receipts[-1] = attrs.evolve(receipts[-1], written=awaited.written)
+        return receipts
+
+    def _publish(self, topic: str, data: bytes) -> Receipt:
+        published = self.router.publish(topic, data, trio.current_time())
+        return Receipt(topic, published.message_id, published.recipients, published.queued, published.dropped)
+
+    def _watch(self, receipt: Receipt) -> Awaited:
+        outboxes = {peer: link.outbox for peer, link in self.links.items()}
+        return self._awaited.watch(receipt.message_id, outboxes)
 
     async def wait_until(self, is_true: Callable[[], bool]) -> None:
         """Wait until something holds of the router; it is asked after each pass.  Bounded by the caller."""

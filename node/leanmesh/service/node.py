@@ -1,7 +1,7 @@
 """The node: the networks of one process, and what an application does with them."""
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from types import MappingProxyType
 
@@ -191,6 +191,27 @@ class Node:
         when no peer takes the topic within that time; PublishRefused when the
         message is too large or, by its content, known already.
         """
+        (receipt,) = await self.publish_batch(
+            topic, (data,), written_by=written_by, timeout_s=timeout_s, network_id=network_id
+        )
+        return receipt
+
+    async def publish_batch(
+        self,
+        topic: str,
+        batch: Iterable[bytes],
+        *,
+        written_by: int = 0,
+        timeout_s: float | None = None,
+        network_id: int | None = None,
+    ) -> list[Receipt]:
+        """Publish several messages in one pass, and say what became of each.
+
+        They leave together, which costs a fraction of as many calls of
+        `publish`.  With `written_by` it waits for the last of them, behind which
+        none of the others waits: so a fast publisher keeps to the pace of its
+        peers.  When one is refused, PublishRefused says how many before it were published.
+        """
         gossip = self.network(network_id).live.gossip
         timeout_s = self.params.publish_timeout_s if timeout_s is None else timeout_s
         view = gossip.router.view
@@ -203,7 +224,7 @@ class Node:
                     f"no connected peer took {topic} within {timeout_s:g} s "
                     f"({len(view.peers)} peers are connected); nothing was sent"
                 )
-        return await gossip.publish(topic, data, written_by=written_by, deadline_s=deadline_s)
+        return await gossip.publish_batch(topic, batch, written_by=written_by, deadline_s=deadline_s)
 
     def add_validator(
         self, topic: str, validator: Validator, *, in_thread: bool = False, network_id: int | None = None

@@ -79,9 +79,9 @@ class Crowd:
 
     async def publish(self, network_id: int, times: int) -> None:
         """Publish at one node."""
-        for _ in range(times):
-            self.expected += self.size - 1
-            await self.node.publish(TOPIC, self.payload(), network_id=network_id)
+        self.expected += times * (self.size - 1)
+        batch = [self.payload() for _ in range(times)]
+        await self.node.publish_batch(TOPIC, batch, network_id=network_id)
 
     async def settle(self, limit: int = 0) -> None:
         """Wait until at most so many deliveries are under way; what does not come in time is lost."""

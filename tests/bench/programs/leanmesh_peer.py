@@ -96,8 +96,7 @@ async def publish(node: leanmesh.Node, topic: str, options: argparse.Namespace, 
         else:
             left = options.count - payloads.count if options.count else BATCH
             batch = list(islice(payloads, min(BATCH, left)))
-            receipts = [await node.publish(topic, data) for data in batch[:-1]]
-            receipts.append(await node.publish(topic, batch[-1], written_by=options.written_by))
+            receipts = await node.publish_batch(topic, batch, written_by=options.written_by)
         summary.published += len(receipts)
         summary.dropped += sum(sum(receipt.dropped.values()) for receipt in receipts)
     emit("published_all", topic=topic, count=payloads.count, seconds=trio.current_time() - began_s)
