@@ -90,6 +90,30 @@ DUPLICATES = CounterSpec(
     "price of the mesh: about mesh size minus one for small messages, less where IDONTWANT works.",
     labels=TOPIC,
 )
+USEFUL_BYTES = CounterSpec(
+    "gossipsub_topic_msg_recv_useful_bytes_total",
+    "Bytes of the copies that were the first of their message. Divided by "
+    "gossipsub_topic_msg_recv_bytes_total: the share of what we receive that tells us something.",
+    labels=TOPIC,
+)
+SPARED = CounterSpec(
+    "gossipsub_idontwant_spared_messages_total",
+    "Copies that we did not send because the peer had said IDONTWANT.",
+    labels=TOPIC,
+)
+SPARED_BYTES = CounterSpec(
+    "gossipsub_idontwant_spared_bytes_total",
+    "Bytes of those copies: what IDONTWANT saved us to send. Copies that were queued already when the peer"
+    " said it are leanmesh_outbox_dropped_total{reason=withdrawn} instead.",
+    labels=TOPIC,
+)
+CROSSED = CounterSpec(
+    "gossipsub_idontwant_crossed_messages_total",
+    "Copies that came although we had said IDONTWANT for them to that peer: they were on the way. What "
+    "gossipsub_idontwant_ids_total{direction=outbound} has more than this is what it may have saved us to "
+    "receive.",
+    labels=TOPIC,
+)
 INVALID = CounterSpec(
     "gossipsub_invalid_messages_total",
     "Messages that were refused before a validator saw them, by what was wrong.",
@@ -200,6 +224,10 @@ FAMILIES: tuple[FamilySpec, ...] = (
     IGNORED,
     REJECTED,
     DUPLICATES,
+    USEFUL_BYTES,
+    SPARED,
+    SPARED_BYTES,
+    CROSSED,
     INVALID,
     PUBLISHED,
     SENT,

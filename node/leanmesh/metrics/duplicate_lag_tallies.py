@@ -33,7 +33,7 @@ def histogram(tally: Tally) -> HistogramValue:
 def quantile_s(value: HistogramValue, share: float) -> float | None:
     """The lag that this share of the copies did not exceed; None without any.
 
-    Taken as evenly spread within its band, as histogram_quantile does; beyond the last bound it is that bound.
+    Taken as evenly spread within its band, as histogram_quantile does; beyond the last bound, that bound.
     """
     rank = share * value.count
     if not value.count:

@@ -37,10 +37,14 @@ class TopicCells:
     unfiltered: int
     received: int
     received_bytes: int
+    useful_bytes: int
     accepted: int
     ignored: int
     rejected: int
     duplicates: int
+    spared: int
+    spared_bytes: int
+    crossed: int
     published: int
     sent: int
     sent_bytes: int
@@ -101,10 +105,14 @@ class GossipMetrics(Observer):
             unfiltered=cell(gossipsub.RECEIVED_UNFILTERED),
             received=cell(gossipsub.RECEIVED),
             received_bytes=cell(gossipsub.RECEIVED_BYTES),
+            useful_bytes=cell(gossipsub.USEFUL_BYTES),
             accepted=cell(gossipsub.ACCEPTED),
             ignored=cell(gossipsub.IGNORED),
             rejected=cell(gossipsub.REJECTED),
             duplicates=cell(gossipsub.DUPLICATES),
+            spared=cell(gossipsub.SPARED),
+            spared_bytes=cell(gossipsub.SPARED_BYTES),
+            crossed=cell(gossipsub.CROSSED),
             published=cell(gossipsub.PUBLISHED),
             sent=cell(gossipsub.SENT),
             sent_bytes=cell(gossipsub.SENT_BYTES),
@@ -197,7 +205,9 @@ class GossipMetrics(Observer):
 
     def first_seen(self, peer: bytes, topic: str, message_id: bytes, size_bytes: int, now_s: float) -> None:
         """See Observer."""
-        self._words[self._topics.get(topic, self._other).received] += 1
+        cells = self._topics.get(topic, self._other)
+        self._words[cells.received] += 1
+        self._words[cells.useful_bytes] += size_bytes
 
     def duplicate(self, peer: bytes, topic: str, message_id: bytes, size_bytes: int, now_s: float) -> None:
         """See Observer."""
@@ -282,6 +292,12 @@ class GossipMetrics(Observer):
         """See Observer."""
         self._sent(self._topics.get(topic, self._other), 1, size_bytes)
 
+    def spared(self, peer: bytes, topic: str, message_id: bytes, size_bytes: int, now_s: float) -> None:
+        """See Observer."""
+        cells = self._topics.get(topic, self._other)
+        self._words[cells.spared] += 1
+        self._words[cells.spared_bytes] += size_bytes
+
     def _sent(self, cells: TopicCells, copies: int, size_bytes: int) -> None:
         self._words[cells.sent] += copies
         self._words[cells.sent_bytes] += copies * size_bytes
@@ -315,6 +331,10 @@ class GossipMetrics(Observer):
     def idontwant_received(self, peer: bytes, ids: int, now_s: float) -> None:
         """See Observer."""
         self._count(gossipsub.IDONTWANT_IDS, INBOUND, ids)
+
+    def crossed_idontwant(self, peer: bytes, topic: str, message_id: bytes, now_s: float) -> None:
+        """See Observer."""
+        self._words[self._topics.get(topic, self._other).crossed] += 1
 
     def promise_kept(self, peer: bytes, now_s: float) -> None:
         """See Observer."""
