@@ -35,6 +35,7 @@ from leanmesh.service.node import Node
 from leanmesh.service.params import NetworkParams
 from leanmesh.service.subscriptions import Overflow, ReceivedMessage
 from leanmesh.service.watchers import AllWatchers
+from leanmesh.service.work import MeasuredWork
 from leanmesh.settings import Settings
 from leanmesh.transport.assembly import memory_switch, tcp_switch
 from leanmesh.transport.memory import MemoryHost
@@ -91,6 +92,7 @@ class Composition:
     _keys: dict[int, PrivateKey] = attrs.field(factory=dict[int, PrivateKey])
     contained: ContainedErrors = attrs.field(factory=ContainedErrors, init=False)
     snapshotter: Snapshotter = attrs.field(init=False)
+    work: MeasuredWork | None = attrs.field(init=False)
     node: Node = attrs.field(init=False)
     _on_sockets: set[int] = attrs.field(factory=set[int], init=False)
     _is_short_told: bool = attrs.field(default=False, init=False)
@@ -105,7 +107,14 @@ class Composition:
         add_process_metrics(self.snapshotter)
         add_mesh_peers(self.snapshotter)
         add_bookkeeping(self.snapshotter, self.contained, cells.dropped)
-        self.node = Node(settings.service, self.snapshotter, self.contained, self.build_network)
+        self.work = MeasuredWork.build(settings.collector, cells, self.snapshotter)
+        self.node = Node(
+            settings.service,
+            self.snapshotter,
+            self.contained,
+            self.build_network,
+            None if self.work is None else self.work.meter,
+        )
         self.metrics = AllNetworkMetrics(cells, self.node.networks)
         self.snapshotter.refreshers.register("networks", self.metrics.refresh)
         self.watchers = AllWatchers.build(settings.lag, self.snapshotter)
@@ -131,6 +140,7 @@ class Composition:
             generator,
             self.metrics.of(params.network_id),
             self.contained,
+            self.node.meter,
             watchers=self.watchers.of(params.network_id),
         )
 
@@ -181,6 +191,8 @@ async def open_node(
         with ungrouped():
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(watch_loop, own_cells)
+                if composition.work is not None:
+                    await nursery.start(composition.work.run)
                 await nursery.start(composition.snapshotter.run)
                 try:
                     await nursery.start(node.run)
@@ -193,6 +205,8 @@ async def open_node(
                         composition.settings.service.stop_timeout_s + STOP_GRACE_S, shield=True
                     ):
                         await node.stop()
+                    if composition.work is not None:
+                        composition.work.stop()
                     node.close()
                     nursery.cancel_scope.cancel()
     finally:
@@ -219,7 +233,12 @@ async def run(
             open_node(settings, cells=cells, hosts=hosts, seed=seed) as node,
             trio.open_nursery() as nursery,
         ):
-            app = build_app(node.snapshotter, settings.web, json_sources=_api(node))
+            app = build_app(
+                node.snapshotter,
+                settings.web,
+                json_sources=_api(node),
+                on_answered=None if node.meter is None else node.meter.answered,
+            )
             server = HttpServer(app, settings.web, node.contained)
             address = await nursery.start(server.run)
             task_status.started(Ready(node, f"http://{address}/metrics", cells.block.path))

@@ -21,7 +21,7 @@ import cattrs.errors
 
 from leanmesh.errors import LocalError
 from leanmesh.gossip.params import GossipParams
-from leanmesh.metrics.params import LagParams, MetricsParams
+from leanmesh.metrics.params import CollectorParams, LagParams, MetricsParams
 from leanmesh.service.params import NetworkParams, ServiceParams, WorkerParams
 from leanmesh.transport.params import TransportParams
 from leanmesh.web.params import WebParams
@@ -42,6 +42,7 @@ class Settings:
     gossip: GossipParams = attrs.field(factory=GossipParams)
     transport: TransportParams = attrs.field(factory=TransportParams)
     metrics: MetricsParams = attrs.field(factory=MetricsParams)
+    collector: CollectorParams = attrs.field(factory=CollectorParams)
     lag: LagParams = attrs.field(factory=LagParams)
     service: ServiceParams = attrs.field(factory=ServiceParams)
     web: WebParams = attrs.field(factory=WebParams)

@@ -13,7 +13,7 @@ import trio
 from leanmesh.gossip.params import GossipParams
 from leanmesh.identity.key_file import read_or_create_key_file
 from leanmesh.identity.peer_id import PeerId
-from leanmesh.metrics.params import LagParams
+from leanmesh.metrics.params import CollectorParams, LagParams
 from leanmesh.run import open_node
 from leanmesh.service.node import Node
 from leanmesh.service.params import NetworkParams, ServiceParams
@@ -69,6 +69,7 @@ class Nodes:
     gossip: GossipParams = attrs.field(factory=GossipParams)
     service: ServiceParams = attrs.field(factory=ServiceParams)
     transport: TransportParams = attrs.field(factory=TransportParams)
+    collector: CollectorParams = attrs.field(factory=CollectorParams)
     lag: LagParams = attrs.field(factory=LagParams)
     running: dict[int, Running] = attrs.field(factory=dict[int, Running])
     strangers: list[Switch] = attrs.field(factory=list[Switch])
@@ -118,6 +119,7 @@ class Nodes:
             network=(network,),
             gossip=self.gossip,
             service=self.service,
+            collector=self.collector,
             transport=self.transport,
             lag=self.lag,
         )

@@ -22,6 +22,7 @@ from leanmesh.identity.peer_id import PeerId
 from leanmesh.service.blame import first_of
 from leanmesh.service.deliveries import Deliveries
 from leanmesh.service.link import Link
+from leanmesh.service.metering import WorkMeter
 from leanmesh.service.params import ServiceParams
 from leanmesh.service.receipts import Awaited, AwaitedMessages, Receipt
 from leanmesh.service.validators import Validators
@@ -83,6 +84,7 @@ class GossipService:
     validators: Validators
     frame_limit_bytes: int
     metrics: "ServiceMetrics"
+    meter: WorkMeter | None = None
     links: dict[PeerId, Link] = attrs.field(factory=dict[PeerId, Link], init=False)
     empty_frames: int = attrs.field(default=0, init=False)
     _connections: dict[PeerId, list[Connection]] = attrs.field(
@@ -115,7 +117,10 @@ class GossipService:
             due_s = router.next_event_at_s
             await trio.sleep_until(due_s)
             began_s = trio.current_time()
-            router.heartbeat(began_s)
+            if (meter := self.meter) is None:
+                router.heartbeat(began_s)
+            else:
+                meter.timed(meter.recovery, None, "heartbeat", router.heartbeat, began_s)
             self._awaited.on_heartbeat()
             self._cut_stalled(began_s)
             self._after_pass()
@@ -144,11 +149,16 @@ class GossipService:
             ready = self.router.take_ready()
             if not ready:
                 await self._flusher.park()
-                continue
-            for peer in ready:
-                link = self.links.get(peer)
-                if link is not None:
-                    link.flush()
+            elif (meter := self.meter) is None:
+                self._flush(ready)
+            else:
+                meter.timed(meter.gossip, None, "send", self._flush, ready)
+
+    def _flush(self, ready: Iterable[PeerId]) -> None:
+        for peer in ready:
+            link = self.links.get(peer)
+            if link is not None:
+                link.flush()
 
     async def drain(self) -> None:
         """Wait until every outbox is written.  The caller gives it a deadline."""
@@ -288,14 +298,18 @@ class GossipService:
 
     async def _read(self, peer: PeerId, reader: _Reader) -> None:
         stream, split, on_frame = reader.stream, reader.splitter.split, self.router.on_frame
+        meter = self.meter
         while True:
             chunk = await stream.receive_some()
             if not chunk:
                 return
             now_s = reader.last_chunk_s = trio.current_time()
             try:
-                for frame in split(chunk):
-                    on_frame(peer, frame, now_s)
+                if meter is None:
+                    for frame in split(chunk):
+                        on_frame(peer, frame, now_s)
+                else:
+                    meter.handle(peer, split(chunk), on_frame, now_s)
             finally:
                 # Also for what came before a frame that was refused.
                 self._after_pass()
@@ -314,7 +328,7 @@ class GossipService:
             for ticket in tickets:
                 verdict = self.validators.judge(ticket, self._nursery)
                 if verdict is not None:
-                    router.on_verdict(ticket, verdict, trio.current_time())
+                    self._decide(ticket, verdict)
         for peer, reason in router.take_cuts():
             self._abort(peer, CloseReason.ERROR, f"cut: {reason}")
         if router.take_mesh_change():
@@ -329,8 +343,17 @@ class GossipService:
 
     def on_verdict(self, ticket: Ticket, verdict: Verdict) -> None:
         """A validator has decided, later than at once."""
-        self.router.on_verdict(ticket, verdict, trio.current_time())
+        self._decide(ticket, verdict)
         self._after_pass()
+
+    def _decide(self, ticket: Ticket, verdict: Verdict) -> None:
+        now_s = trio.current_time()
+        if (meter := self.meter) is None:
+            self.router.on_verdict(ticket, verdict, now_s)
+        else:
+            meter.timed(
+                meter.gossip, ticket.message.topic, "verdict", self.router.on_verdict, ticket, verdict, now_s
+            )
 
     # What the application does.
 
@@ -371,7 +394,13 @@ class GossipService:
         return receipts
 
     def _publish(self, topic: str, data: bytes) -> Receipt:
-        published = self.router.publish(topic, data, trio.current_time())
+        now_s = trio.current_time()
+        if (meter := self.meter) is None:
+            published = self.router.publish(topic, data, now_s)
+        else:
+            published = meter.timed(
+                meter.publishing, topic, "publish", self.router.publish, topic, data, now_s
+            )
         return Receipt(topic, published.message_id, published.recipients, published.queued, published.dropped)
 
     def _watch(self, receipt: Receipt) -> Awaited:

@@ -30,6 +30,7 @@ from leanmesh.service.deliveries import Deliveries
 from leanmesh.service.gossip_service import GossipService, ServiceMetrics
 from leanmesh.service.identify_service import IdentifyService
 from leanmesh.service.journal import Journal, combined
+from leanmesh.service.metering import WorkMeter
 from leanmesh.service.network_observer import NetworkObserver
 from leanmesh.service.params import NetworkParams, ServiceParams
 from leanmesh.service.ping_service import PingService
@@ -111,6 +112,7 @@ class Network:
     generator: "Random"
     metrics: Metrics
     contained: ContainedErrors
+    meter: WorkMeter | None = None
     watchers: Watchers = attrs.field(factory=Watchers.only_ledger, kw_only=True)
     deliveries: Deliveries = attrs.field(init=False)
     validators: Validators = attrs.field(init=False)
@@ -130,6 +132,7 @@ class Network:
             self.contained,
             lambda ticket, verdict: self.live.gossip.on_verdict(ticket, verdict),
             self.gossip_params.validation_timeout_s,
+            self.meter,
         )
         self.journal = Journal(self.params.network_id)
         self.topics.update(dict.fromkeys(self.params.topics, 1))
@@ -218,7 +221,12 @@ class Network:
             self.generator,
             now_s=trio.current_time(),
             deliver=self.deliveries.deliver,
-            observer=combined(self.metrics.gossip, self.journal, *self.watchers.observers()),
+            observer=combined(
+                self.metrics.gossip,
+                self.journal,
+                *self.watchers.observers(),
+                *(() if self.meter is None else (self.meter,)),
+            ),
             policy=SignaturePolicy.STRICT_SIGN if is_signed else SignaturePolicy.STRICT_NO_SIGN,
             signer=Signer(self.key) if is_signed else None,
             first_seqno=started_ns,
@@ -231,6 +239,7 @@ class Network:
             self.validators,
             frame_limit_bytes=self.gossip_params.message_limit_bytes + FRAME_OVERHEAD_BYTES,
             metrics=self.metrics,
+            meter=self.meter,
         )
         life = Life(
             switch,
@@ -314,6 +323,7 @@ class Network:
         ):
             raise LocalError(f"{responder.protocol} is served already")
         self.responders[responder.protocol] = responder
+        responder.meter = self.meter
         if self.life is not None:
             life = self.life
             life.switch.handlers[responder.protocol] = _blamed(responder.serve)

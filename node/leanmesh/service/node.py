@@ -14,6 +14,7 @@ from leanmesh.identity.peer_id import PeerId
 from leanmesh.metrics.snapshot import Snapshot
 from leanmesh.metrics.snapshotter import Snapshotter
 from leanmesh.service.deliveries import Deliveries
+from leanmesh.service.metering import WorkMeter
 from leanmesh.service.network import Network
 from leanmesh.service.params import NetworkParams, ServiceParams
 from leanmesh.service.peer_info import PeerInfo, describe_peers
@@ -55,6 +56,7 @@ class Node:
     snapshotter: Snapshotter
     contained: ContainedErrors
     _build_network: Callable[[NetworkParams], Network]
+    meter: WorkMeter | None = None
     in_asyncio: InAsyncio | None = attrs.field(default=None, kw_only=True)
     sinks: Sinks = attrs.field(init=False)
     restarts: dict[int, int] = attrs.field(factory=dict[int, int], init=False)

@@ -12,6 +12,7 @@ import trio
 from leanmesh.contain import ContainedErrors
 from leanmesh.errors import RemoteError
 from leanmesh.identity.peer_id import PeerId
+from leanmesh.service.metering import WorkMeter
 from leanmesh.transport.interface import Connection, Stream
 
 Respond = Callable[[PeerId, bytes], Awaitable[bytes]]
@@ -101,6 +102,7 @@ class Responder:
     limit_bytes: int = DEFAULT_LIMIT_BYTES
     answered: int = 0
     timed_out: int = 0
+    meter: WorkMeter | None = None
     _places: dict[PeerId, trio.CapacityLimiter] = attrs.field(
         factory=dict[PeerId, trio.CapacityLimiter], init=False
     )
@@ -123,8 +125,14 @@ class Responder:
         asked = await read_all(stream, self.limit_bytes)
         answer: bytes | None = None
         with self.contained.contain(f"responder:{self.protocol}"):
-            answer = _checked(await self.respond(peer, asked))
+            answer = _checked(await self._respond(peer, asked))
         if answer is not None:
             await stream.send_all(answer)
             await stream.aclose()
             self.answered += 1
+
+    async def _respond(self, peer: PeerId, asked: bytes) -> object:
+        meter = self.meter
+        if meter is None:
+            return await self.respond(peer, asked)
+        return await meter.awaited(meter.requests, None, "respond", self.respond(peer, asked))

@@ -17,6 +17,7 @@ import trio
 from leanmesh.contain import ContainedErrors
 from leanmesh.errors import LocalError
 from leanmesh.gossip.validation import Ticket, Verdict
+from leanmesh.service.metering import WorkMeter
 from leanmesh.service.params import ServiceParams
 from leanmesh.service.subscriptions import ReceivedMessage
 
@@ -49,6 +50,7 @@ class Validators:
     contained: ContainedErrors
     on_verdict: OnVerdict
     timeout_s: float
+    meter: WorkMeter | None = None
     _by_topic: dict[str, _Registered] = attrs.field(factory=dict[str, _Registered], init=False)
     _threads: trio.CapacityLimiter = attrs.field(init=False)
     _tasks: trio.CapacityLimiter = attrs.field(init=False)
@@ -88,8 +90,14 @@ class Validators:
             nursery.start_soon(self._judge_later, registered, ticket)
             return None
         with self.contained.contain(registered.name):
-            return _verdict(registered.validator(_seen_as(ticket)), registered.name)
+            return _verdict(self._call(registered, _seen_as(ticket)), registered.name)
         return Verdict.IGNORE
+
+    def _call(self, registered: _Registered, message: ReceivedMessage) -> object:
+        meter = self.meter
+        if meter is None:
+            return registered.validator(message)
+        return meter.timed(meter.validation, message.topic, "sync", registered.validator, message)
 
     async def _judge_later(self, registered: _Registered, ticket: Ticket) -> None:
         verdict = Verdict.IGNORE
@@ -103,13 +111,17 @@ class Validators:
         self.on_verdict(ticket, verdict)
 
     async def _ask(self, registered: _Registered, message: ReceivedMessage) -> object:
+        meter = self.meter
         if registered.in_thread:
-            return await trio.to_thread.run_sync(
-                partial(registered.validator, message), limiter=self._threads, abandon_on_cancel=True
-            )
+            call = partial(registered.validator, message)
+            if meter is not None:
+                call = meter.for_thread(message.topic, call)
+            return await trio.to_thread.run_sync(call, limiter=self._threads, abandon_on_cancel=True)
         answer = registered.validator(message)
         assert inspect.isawaitable(answer), "add() found it to be async"
-        return await answer
+        if meter is None:
+            return await answer
+        return await meter.awaited(meter.validation, message.topic, "async", answer)
 
 
 def _seen_as(ticket: Ticket) -> ReceivedMessage:
