@@ -49,7 +49,7 @@ class WorkerCells:
     def __attrs_post_init__(self) -> None:
         self._totals = Totals(self.specs)
         self._own = self._handle("", None)
-        self._own.reader = CellsReader(self.own.block)
+        self._own.reader, self._own.incarnation = CellsReader(self.own.block), self.own.incarnation
 
     @property
     def workers(self) -> tuple[WorkerHandle, ...]:
@@ -88,6 +88,8 @@ class WorkerCells:
         """
         if handle not in self._workers:
             return False
+        # What the others ended so far, they ended before this death.
+        self._follow_all()
         handle.end()
         self._workers.remove(handle)
         if handle.incarnation is not None:
@@ -98,13 +100,11 @@ class WorkerCells:
         """All cells as they are now, added up.  Never waits for a writer."""
         # What it released may be used again only after copies of its own.
         own = self.own.copy()
-        handles = (self._own, *self._workers)
-        for handle in handles:
-            handle.follow()
+        self._follow_all()
         layout = self._totals.layout()
         words, groups = bytearray(self._totals.numbers.base), bytearray(self._totals.groups.base)
         networks = bytearray(8 * lib.CELLS_MAX_NETWORKS)
-        for handle in handles:
+        for handle in (self._own, *self._workers):
             handle.block.add_to(words, groups, networks)
         return CellsCopy(
             layout,
@@ -115,6 +115,10 @@ class WorkerCells:
             memoryview(networks).toreadonly().cast("Q"),
             torn=(),
         )
+
+    def _follow_all(self) -> None:
+        for handle in (self._own, *self._workers):
+            handle.follow()
 
     def _handle(self, name: str, source: Path | int | None) -> WorkerHandle:
         return WorkerHandle(name, WorkerBlock(self._totals), self._tally, self._is_known, source)

@@ -36,23 +36,20 @@ class WorkerHandle:
     # Where the block will be; None once it has been opened, or will never be.
     source: Path | int | None = None
     reader: CellsReader | None = None
+    incarnation: int | None = attrs.field(default=None, init=False)
+    """The random number of this life; None until its block could be read."""
     _attached_ns: int = attrs.field(factory=time.monotonic_ns, init=False)
     # Its names are broken: what was read so far has been folded.
     _is_broken: bool = attrs.field(default=False, init=False)
 
     @property
-    def incarnation(self) -> int | None:
-        """The random number of this life; None until its block can be read."""
-        return None if self.reader is None else self.reader.incarnation
-
-    @property
     def pid(self) -> int | None:
-        """The process that writes; None until its block can be read."""
+        """The process that writes; None while its block cannot be read."""
         return None if self.reader is None else self.reader.pid
 
     @property
     def heartbeat_age_s(self) -> float:
-        """Seconds since its loop last went round; since attach() until its block can be read."""
+        """Seconds since its loop last went round; since attach() while its block cannot be read."""
         if self.reader is None:
             return (time.monotonic_ns() - self._attached_ns) / 1e9
         return self.reader.heartbeat_age_s
@@ -83,6 +80,8 @@ class WorkerHandle:
                 self.tally.skipped[reason] += 1
             self._close()
         self.block.fold()
+        # And with it the mapping.
+        self.reader = None
 
     def _open(self, source: Path | int) -> None:
         try:
@@ -95,7 +94,7 @@ class WorkerHandle:
             # Not there yet, or not finished.
             return
         if not self.is_known(reader.incarnation):
-            self.reader = reader
+            self.reader, self.incarnation = reader, reader.incarnation
             self._close()
 
     def _why_unread(self, source: Path | int) -> str | None:
