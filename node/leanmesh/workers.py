@@ -25,6 +25,7 @@ from leanmesh.metrics.mesh_peers import add_mesh_peers
 from leanmesh.metrics.process import add_process_metrics
 from leanmesh.metrics.snapshotter import Snapshotter
 from leanmesh.metrics.worker_cells import WorkerCells
+from leanmesh.metrics.worker_metrics import add_worker_metrics
 from leanmesh.run import STOP_GRACE_S, open_cells, open_node, watch_loop
 from leanmesh.service.api import PAGES
 from leanmesh.service.descriptors import raise_descriptor_limit
@@ -103,6 +104,7 @@ async def run_workers(
         add_process_metrics(snapshotter)
         add_mesh_peers(snapshotter)
         add_bookkeeping(snapshotter, contained, cells.dropped)
+        add_worker_metrics(snapshotter, worker_cells)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(watch_loop, cells)
             await nursery.start(supervisor.listen_for_hangup)
