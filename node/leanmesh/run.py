@@ -4,7 +4,7 @@ import logging
 import os
 import time
 from collections.abc import AsyncGenerator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -33,6 +33,8 @@ from leanmesh.service.network import Network
 from leanmesh.service.network_metrics import AllNetworkMetrics
 from leanmesh.service.node import Node
 from leanmesh.service.params import NetworkParams
+from leanmesh.service.sink_metrics import SinkMetrics
+from leanmesh.service.sinks import Deliver
 from leanmesh.service.subscriptions import Overflow, ReceivedMessage
 from leanmesh.service.watchers import AllWatchers
 from leanmesh.service.work import MeasuredWork
@@ -114,9 +116,11 @@ class Composition:
             self.contained,
             self.build_network,
             None if self.work is None else self.work.meter,
+            in_asyncio=_in_asyncio,
         )
-        self.metrics = AllNetworkMetrics(cells, self.node.networks)
+        self.metrics = AllNetworkMetrics(cells, self.node.networks, self.snapshotter.mark_outdated)
         self.snapshotter.refreshers.register("networks", self.metrics.refresh)
+        self.snapshotter.refreshers.register("sinks", SinkMetrics(cells, self.node.sinks.books).refresh)
         self.watchers = AllWatchers.build(settings.lag, self.snapshotter)
 
     def build_network(self, params: NetworkParams) -> Network:
@@ -149,6 +153,22 @@ class Composition:
         if params.key_file is not None:
             return read_or_create_key_file(Path(params.key_file).expanduser())
         return self._keys.setdefault(params.network_id, PrivateKey.generate())
+
+    async def start_sinks(self) -> None:
+        """Start the sinks of the settings; NodeError when one of them cannot."""
+        for params in self.settings.nats:
+            # Another library, and asyncio with it: only for those who use them.
+            from leanmesh.bridge.nats_sink import NatsSink
+
+            await self.node.start_sink(
+                params.name,
+                NatsSink(params),
+                params.queue_limit,
+                topics=params.topics or None,
+                overflow=Overflow(params.overflow),
+                queue_limit_bytes=params.queue_limit_bytes,
+                network_id=params.network_id,
+            )
 
     def _check_descriptors(self, params: NetworkParams) -> None:
         """Say once when the networks on sockets may need more descriptors than there are."""
@@ -198,6 +218,7 @@ async def open_node(
                     await nursery.start(node.run)
                     for params in composition.settings.network:
                         await node.start_network(params)
+                    await composition.start_sinks()
                     await node.refresh_metrics()
                     yield node
                 finally:
@@ -248,6 +269,12 @@ async def run(
 
 def _api(node: Node) -> dict[str, JsonSource]:
     return {path: partial(describe, node) for path, describe in PAGES.items()}
+
+
+def _in_asyncio(deliver: Deliver) -> AbstractAsyncContextManager[Deliver]:
+    from leanmesh.bridge.asyncio_room import in_asyncio
+
+    return in_asyncio(deliver)
 
 
 def client_settings(**network: Any) -> Settings:

@@ -19,6 +19,7 @@ import attrs
 import cattrs
 import cattrs.errors
 
+from leanmesh.bridge.params import NatsParams
 from leanmesh.errors import LocalError
 from leanmesh.gossip.params import GossipParams
 from leanmesh.metrics.params import CollectorParams, LagParams, MetricsParams
@@ -47,9 +48,17 @@ class Settings:
     service: ServiceParams = attrs.field(factory=ServiceParams)
     web: WebParams = attrs.field(factory=WebParams)
     workers: WorkerParams = attrs.field(factory=WorkerParams)
+    nats: tuple[NatsParams, ...] = ()
 
     def __attrs_post_init__(self) -> None:
         ids = [network.network_id for network in self.network]
+        for sink in self.nats:
+            if sink.network_id is not None and sink.network_id not in ids:
+                raise LocalError(
+                    f"the sink {sink.name!r} carries network {sink.network_id}, which is not here: {ids}"
+                )
+        if len({sink.name for sink in self.nats}) < len(self.nats):
+            raise LocalError(f"each sink needs a name of its own: {[sink.name for sink in self.nats]}")
         if len(set(ids)) < len(ids):
             raise LocalError(f"each network needs a network_id of its own; these are {ids}")
         if self.workers.count > len(ids):

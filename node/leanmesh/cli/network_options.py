@@ -20,6 +20,7 @@ FLAG_KEYS = {
     "signing": "network.0.signing",
     "message_id": "network.0.message_id",
     "metrics": "web.listen",
+    "nats": "nats.0.url",
     "workers": "workers.count",
 }
 
@@ -71,6 +72,11 @@ _OPTIONS = {
         type=click.IntRange(min=0),
         metavar="N",
         help="Spread the networks over N processes; 0: one process for all.  [0]",
+    ),
+    "nats": click.option(
+        "--nats",
+        metavar="URL",
+        help="Carry delivered messages into a NATS JetStream; see docs/scale-out.md.",
     ),
     "log_format": click.option(
         "--log-format",

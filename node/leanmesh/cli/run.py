@@ -30,6 +30,7 @@ from leanmesh.workers import WorkersReady, run_workers, worker_command
     "signing",
     "message_id",
     "metrics",
+    "nats",
     "workers",
     "log_format",
 )

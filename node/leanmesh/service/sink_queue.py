@@ -57,7 +57,7 @@ class SinkQueue:
     overflow: Overflow
     topics: frozenset[str] | None
     books: SinkBooks
-    is_closed: bool = attrs.field(default=False, init=False)
+    closed: trio.Event = attrs.field(factory=trio.Event, init=False)
     _queue: deque[ReceivedMessage] = attrs.field(factory=deque[ReceivedMessage], init=False)
     _consumers: trio.lowlevel.ParkingLot = attrs.field(factory=trio.lowlevel.ParkingLot, init=False)
 
@@ -74,6 +74,11 @@ class SinkQueue:
 
     def __len__(self) -> int:
         return len(self._queue)
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether it takes no more messages."""
+        return self.closed.is_set()
 
     @property
     def is_full(self) -> bool:
@@ -134,7 +139,7 @@ class SinkQueue:
 
     def close(self) -> None:
         """Take no more messages.  What is queued can still be carried away."""
-        self.is_closed = True
+        self.closed.set()
         self._consumers.unpark_all()
 
     def end(self) -> None:
