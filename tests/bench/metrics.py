@@ -43,6 +43,12 @@ FRESHNESS_SCRAPES = 40
 
 def filled_cells() -> Cells:
     cells = Cells.anonymous()
+    fill(cells)
+    return cells
+
+
+def fill(cells: Cells) -> None:
+    """The values of one page."""
     for i in range(COUNTERS):
         cells.words[cells.counter(EVENTS, f"/bench/topic/{i}", "reason")] = i * 977
     for i in range(GAUGES):
@@ -51,7 +57,6 @@ def filled_cells() -> Cells:
         lag = cells.histogram(LAG, f"/bench/topic/{i}")
         for exponent in range(5, 11):
             lag.observe(10**exponent + i)
-    return cells
 
 
 def filled_registry() -> CollectorRegistry:
