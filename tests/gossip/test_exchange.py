@@ -141,8 +141,8 @@ def test_what_is_new_is_asked_for_once():
     bench.discard_sent()
     bench.say(teller, ihave=(id_of(b"known"), b"new", b"new"))
     assert bench.sent(teller).control == Control(iwant=[b"new"])
-    assert bench.observer.of("ihave_received") == [(teller, TOPIC, 3)]
-    assert bench.observer.of("iwant_sent") == [(teller, 1)]
+    assert bench.observer.of("ihave_received") == [(teller, TOPIC, (id_of(b"known"), b"new", b"new"))]
+    assert bench.observer.of("iwant_sent") == [(teller, (b"new",))]
 
 
 def test_nothing_is_asked_of_topics_we_do_not_take():

@@ -41,7 +41,7 @@ class Exchange:
         """Ask for what we have not seen of the topics we take, within the peer's budget."""
         params = self.state.params
         for have in advertised:
-            self.state.observer.ihave_received(peer.peer, have.topic, len(have.message_ids), now_s)
+            self.state.observer.ihave_received(peer.peer, have.topic, have.message_ids, now_s)
         if peer.score < params.gossip_threshold or not peer.is_gossiping:
             return
         peer.ihave_heard += 1
@@ -61,12 +61,12 @@ class Exchange:
             return
         peer.iwant_asked += len(wanted)
         self._expect(peer, wanted, now_s)
-        self.state.observer.iwant_sent(peer.peer, len(wanted), now_s)
+        self.state.observer.iwant_sent(peer.peer, wanted, now_s)
 
     def on_iwant(self, peer: PeerState, wanted: Sequence[bytes], now_s: float) -> None:
         """Send what a peer asks for, as far as we have it and the peer's budgets go."""
         params = self.state.params
-        self.state.observer.iwant_received(peer.peer, len(wanted), now_s)
+        self.state.observer.iwant_received(peer.peer, wanted, now_s)
         if peer.score < params.gossip_threshold or not peer.is_gossiping:
             return
         for message_id in dict.fromkeys(wanted):
@@ -83,7 +83,7 @@ class Exchange:
     def on_idontwant(self, peer: PeerState, unwanted: Sequence[bytes], now_s: float) -> None:
         """Send no copy of these: neither later nor of what is queued already."""
         params = self.state.params
-        self.state.observer.idontwant_received(peer.peer, len(unwanted), now_s)
+        self.state.observer.idontwant_received(peer.peer, unwanted, now_s)
         until = self.state.tick + params.idontwant_ttl_ticks
         evicted = withdrawn = 0
         for message_id in unwanted:
@@ -174,7 +174,7 @@ class Exchange:
         count = max(params.gossip_peers, int(params.gossip_factor * len(candidates)))
         for peer in self.state.sample(candidates, count):
             if said := peer.outbox.ihave(topic.name, ids):
-                self.state.observer.ihave_sent(peer.peer, topic.name, said, now_s)
+                self.state.observer.ihave_sent(peer.peer, topic.name, ids[:said], now_s)
 
     # The heartbeat.
 

@@ -240,22 +240,22 @@ class Observer:
 
     # Gossip.
 
-    def ihave_sent(self, peer: "PeerId", topic: str, ids: int, now_s: float) -> None:
+    def ihave_sent(self, peer: "PeerId", topic: str, message_ids: Sequence[bytes], now_s: float) -> None:
         """We told a peer what we have."""
 
-    def ihave_received(self, peer: "PeerId", topic: str, ids: int, now_s: float) -> None:
+    def ihave_received(self, peer: "PeerId", topic: str, message_ids: Sequence[bytes], now_s: float) -> None:
         """A peer told us what it has."""
 
-    def iwant_sent(self, peer: "PeerId", ids: int, now_s: float) -> None:
+    def iwant_sent(self, peer: "PeerId", message_ids: Sequence[bytes], now_s: float) -> None:
         """We asked a peer for messages."""
 
-    def iwant_received(self, peer: "PeerId", ids: int, now_s: float) -> None:
+    def iwant_received(self, peer: "PeerId", message_ids: Sequence[bytes], now_s: float) -> None:
         """A peer asked us for messages."""
 
     def idontwant_sent(self, peers: Sequence["PeerId"], topic: str, message_id: bytes, now_s: float) -> None:
         """We told these peers not to send a message, each once."""
 
-    def idontwant_received(self, peer: "PeerId", ids: int, now_s: float) -> None:
+    def idontwant_received(self, peer: "PeerId", message_ids: Sequence[bytes], now_s: float) -> None:
         """A peer told us what not to send."""
 
     def crossed_idontwant(self, peer: "PeerId", topic: str, message_id: bytes, now_s: float) -> None:

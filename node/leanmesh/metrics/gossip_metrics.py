@@ -308,29 +308,29 @@ class GossipMetrics(Observer):
 
     # Gossip.
 
-    def ihave_sent(self, peer: bytes, topic: str, ids: int, now_s: float) -> None:
+    def ihave_sent(self, peer: bytes, topic: str, message_ids: Sequence[bytes], now_s: float) -> None:
         """See Observer."""
-        self._count(gossipsub.IHAVE_IDS, OUTBOUND, ids)
+        self._count(gossipsub.IHAVE_IDS, OUTBOUND, len(message_ids))
 
-    def ihave_received(self, peer: bytes, topic: str, ids: int, now_s: float) -> None:
+    def ihave_received(self, peer: bytes, topic: str, message_ids: Sequence[bytes], now_s: float) -> None:
         """See Observer."""
-        self._count(gossipsub.IHAVE_IDS, INBOUND, ids)
+        self._count(gossipsub.IHAVE_IDS, INBOUND, len(message_ids))
 
-    def iwant_sent(self, peer: bytes, ids: int, now_s: float) -> None:
+    def iwant_sent(self, peer: bytes, message_ids: Sequence[bytes], now_s: float) -> None:
         """See Observer."""
-        self._count(gossipsub.IWANT_IDS, OUTBOUND, ids)
+        self._count(gossipsub.IWANT_IDS, OUTBOUND, len(message_ids))
 
-    def iwant_received(self, peer: bytes, ids: int, now_s: float) -> None:
+    def iwant_received(self, peer: bytes, message_ids: Sequence[bytes], now_s: float) -> None:
         """See Observer."""
-        self._count(gossipsub.IWANT_IDS, INBOUND, ids)
+        self._count(gossipsub.IWANT_IDS, INBOUND, len(message_ids))
 
     def idontwant_sent(self, peers: Sequence[bytes], topic: str, message_id: bytes, now_s: float) -> None:
         """See Observer."""
         self._count(gossipsub.IDONTWANT_IDS, OUTBOUND, len(peers))
 
-    def idontwant_received(self, peer: bytes, ids: int, now_s: float) -> None:
+    def idontwant_received(self, peer: bytes, message_ids: Sequence[bytes], now_s: float) -> None:
         """See Observer."""
-        self._count(gossipsub.IDONTWANT_IDS, INBOUND, ids)
+        self._count(gossipsub.IDONTWANT_IDS, INBOUND, len(message_ids))
 
     def crossed_idontwant(self, peer: bytes, topic: str, message_id: bytes, now_s: float) -> None:
         """See Observer."""
