@@ -6,7 +6,7 @@ among those.  So the sum of the seconds is exact, and their split within one
 chunk is an estimate.  What happens outside chunks is timed one by one.
 """
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from functools import partial
 from time import perf_counter_ns
 from typing import ParamSpec, TypeVar
@@ -197,11 +197,11 @@ class WorkMeter(Observer):
         """See Observer.  The topic's name is the peer's choice."""
         self._one_more(self.gossip, OTHER, "refuse")
 
-    def ihave_received(self, peer: PeerId, topic: str, ids: int, now_s: float) -> None:
+    def ihave_received(self, peer: PeerId, topic: str, message_ids: Sequence[bytes], now_s: float) -> None:
         """See Observer.  The topic's name is the peer's choice."""
         self._one_more(self.recovery, NO_TOPIC, "ihave")
 
-    def iwant_received(self, peer: PeerId, ids: int, now_s: float) -> None:
+    def iwant_received(self, peer: PeerId, message_ids: Sequence[bytes], now_s: float) -> None:
         """See Observer."""
         self._one_more(self.recovery, NO_TOPIC, "iwant")
 
