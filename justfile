@@ -65,9 +65,9 @@ fuzz *ARGS:
 bench *NAMES:
     {{python}} tests/bench {{NAMES}}
 
-# Runs a devnet for a long time and watches its memory
+# Runs a devnet with churn for ten minutes, or --duration SECONDS, and watches its memory
 soak *ARGS:
-    @echo "nothing to do yet: the soak comes with the watch over the devnet's memory"
+    {{python}} tests/soak {{ARGS}}
 
 # Runs a network of nodes in one process
 devnet *ARGS:

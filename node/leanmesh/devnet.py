@@ -2,8 +2,11 @@
 
 import struct
 from collections import deque
+from contextlib import suppress
 from functools import partial
+from pathlib import Path
 from random import Random
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import attrs
@@ -11,6 +14,7 @@ import trio
 
 from leanmesh.run import Node, Overflow, Ready, ReceivedMessage, run
 from leanmesh.service.params import NetworkParams
+from leanmesh.service.subscriptions import SubscriptionClosed
 from leanmesh.settings import Settings
 from leanmesh.transport.memory import MemoryHost, MemoryNetwork
 
@@ -58,6 +62,8 @@ class Devnet:
     expected: int = attrs.field(default=0, init=False)
     """Deliveries that the messages should cause: one to each peer that ran then, but the publisher."""
     _node: Node | None = attrs.field(default=None, init=False)
+    _nursery: trio.Nursery | None = attrs.field(default=None, init=False)
+    _keys: Path = attrs.field(default=Path(), init=False)
     _params: dict[int, NetworkParams] = attrs.field(factory=dict[int, NetworkParams], init=False)
     _random: Random = attrs.field(init=False)
     _publishing: trio.CancelScope = attrs.field(factory=trio.CancelScope, init=False)
@@ -81,13 +87,18 @@ class Devnet:
     async def run(self, *, task_status: trio.TaskStatus[str] = trio.TASK_STATUS_IGNORED) -> None:
         """Run all peers until cancelled.  Started with the metrics' URL once every peer is dialed."""
         hosts = self._hosts()
+        with TemporaryDirectory(prefix="leanmesh-devnet-") as folder:
+            self._keys = Path(folder)
+            await self._run(hosts, task_status)
+
+    async def _run(self, hosts: dict[int, MemoryHost], task_status: trio.TaskStatus[str]) -> None:
         async with trio.open_nursery() as nursery:
+            self._nursery = nursery
             settings = attrs.evolve(self.settings, network=())
             ready: Ready = await nursery.start(partial(run, settings, hosts=hosts, seed=self.seed))
             self._node = ready.node
             for network_id in range(self.nodes):
                 await self.start_peer(network_id)
-                nursery.start_soon(self._consume, network_id)
             task_status.started(ready.metrics_url)
             await self._wait_for_meshes()
             with self._publishing:
@@ -107,8 +118,20 @@ class Devnet:
         memory = MemoryNetwork()
         return {network_id: memory.host(f"10.0.0.{network_id + 1}") for network_id in range(self.nodes)}
 
+    def is_settled(self, network_id: int) -> bool:
+        """Whether a peer runs, stays for now, and has a mesh."""
+        network = self.node.networks.get(network_id)
+        if network is None or network.life is None or network.is_stopping:
+            return False
+        return bool(self.node.mesh(self.topic, network_id))
+
+    async def stop_peer(self, network_id: int) -> None:
+        """Stop one peer cleanly; `start_peer` brings it back."""
+        await self.node.stop_network(network_id)
+
     async def start_peer(self, network_id: int) -> None:
         """Start one peer, with the key and the place it had before if it ran before."""
+        assert self._nursery is not None, "the devnet has not been started"
         params = self._params.get(network_id)
         if params is None:
             others = [network for other, network in self.node.networks.items() if other != network_id]
@@ -116,6 +139,7 @@ class Devnet:
             listen = "/ip4/0.0.0.0/tcp/0" if self.is_in_memory else "/ip4/127.0.0.1/tcp/0"
             params = NetworkParams(
                 network_id=network_id,
+                key_file=str(self._keys / f"{network_id}.key"),
                 listen=(listen,),
                 peers=tuple(str(network.listen_addresses[0]) for network in dialed),
                 topics=(self.topic,),
@@ -126,6 +150,7 @@ class Devnet:
         self._params[network_id] = attrs.evolve(
             params, listen=tuple(str(address.without_peer()) for address in network.listen_addresses)
         )
+        self._nursery.start_soon(self._consume, network_id)
 
     async def _wait_for_meshes(self) -> None:
         with trio.move_on_after(MESH_TIMEOUT_S):
@@ -141,7 +166,10 @@ class Devnet:
         while True:
             next_s += 1 / self.rate_per_s
             await trio.sleep_until(next_s)
-            network_id = self._random.choice(list(self.node.networks))
+            publishers = [network_id for network_id in self.node.networks if self.is_settled(network_id)]
+            if not publishers:
+                continue
+            network_id = self._random.choice(publishers)
             number += 1
             header = HEADER.pack(network_id, number, int(trio.current_time() * 1e9))
             payload = header + self._random.randbytes(self.size_bytes - len(header))
@@ -153,8 +181,10 @@ class Devnet:
         async with self.node.subscribe(
             self.topic, overflow=Overflow.DROP_OLDEST, network_id=network_id
         ) as subscription:
-            while True:
-                self._count(network_id, await subscription.receive_batch())
+            # The peer's end is the subscription's.
+            with suppress(SubscriptionClosed):
+                while True:
+                    self._count(network_id, await subscription.receive_batch())
 
     def _count(self, network_id: int, messages: list[ReceivedMessage]) -> None:
         self.delivered[network_id] += len(messages)
