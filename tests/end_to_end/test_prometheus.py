@@ -1,18 +1,11 @@
 """A real Prometheus scrapes a running endpoint each second while label sets come and go."""
 
-import json
-import shutil
-import socket
-import subprocess
-from functools import partial
 from pathlib import Path
-from urllib.error import URLError
-from urllib.parse import urlencode
-from urllib.request import urlopen
 
 import attrs
 import pytest
 import trio
+from end_to_end.prometheus import Prometheus, needs_prometheus, start_prometheus
 from leanmesh.contain import ContainedErrors
 from leanmesh.metrics.bookkeeping import add_bookkeeping
 from leanmesh.metrics.cells import Cells
@@ -24,13 +17,7 @@ from leanmesh.web.endpoints import build_app
 from leanmesh.web.params import WebParams
 from leanmesh.web.server import HttpServer
 
-PROMETHEUS = shutil.which("prometheus")
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(
-        PROMETHEUS is None, reason="prometheus is not installed (Debian: apt install prometheus)"
-    ),
-]
+pytestmark = [pytest.mark.slow, needs_prometheus]
 
 STEADY = CounterSpec("test_steady_total", "Always there, all of them equal.", labels=("peer",))
 PASSING = CounterSpec("test_passing_total", "Comes and goes.", labels=("peer",))
@@ -40,13 +27,6 @@ LAG = HistogramSpec(
 STEADY_COUNT = 200
 SCRAPES = 15
 FORMATS = ("openmetrics", "text")
-
-CONFIG = """
-global: {{scrape_interval: 1s, scrape_timeout: 1s}}
-scrape_configs:
-  - {{job_name: openmetrics, static_configs: [{{targets: ["{openmetrics}"]}}]}}
-  - {{job_name: text, static_configs: [{{targets: ["{text}"]}}]}}
-"""
 
 
 @attrs.frozen
@@ -58,66 +38,6 @@ class TextOnly:
     async def __call__(self, scope, receive, send) -> None:
         headers = [(name, value) for name, value in scope["headers"] if name != b"accept"]
         await self.app({**scope, "headers": headers}, receive, send)
-
-
-@attrs.frozen
-class Prometheus:
-    """A running server, asked over its HTTP API."""
-
-    url: str
-
-    async def get(self, path: str) -> bytes:
-        def read() -> bytes:
-            with urlopen(self.url + path, timeout=10) as answer:
-                return answer.read()
-
-        return await trio.to_thread.run_sync(read)
-
-    async def wait_until_ready(self) -> None:
-        while True:
-            try:
-                await self.get("/-/ready")
-            except URLError:
-                await trio.sleep(0.1)
-            else:
-                return
-
-    async def series(self, selector: str) -> list[tuple[dict[str, str], dict[float, float]]]:
-        """Labels of every series of the last minute, and its raw samples: time to value."""
-        body = await self.get(f"/api/v1/query?{urlencode({'query': f'{selector}[60s]'})}")
-        return [
-            (item["metric"], {time_s: float(value) for time_s, value in item["values"]})
-            for item in json.loads(body)["data"]["result"]
-        ]
-
-    async def now(self, query: str) -> list[tuple[dict[str, str], float]]:
-        body = await self.get(f"/api/v1/query?{urlencode({'query': query})}")
-        return [(item["metric"], float(item["value"][1])) for item in json.loads(body)["data"]["result"]]
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
-
-
-async def start_prometheus(nursery: trio.Nursery, folder: Path, targets: dict[str, str]) -> Prometheus:
-    config = folder / "prometheus.yml"
-    config.write_text(CONFIG.format(**targets))
-    address = f"127.0.0.1:{free_port()}"
-    command = [
-        PROMETHEUS,
-        f"--config.file={config}",
-        f"--storage.tsdb.path={folder / 'data'}",
-        f"--web.listen-address={address}",
-    ]
-    log = (folder / "prometheus.log").open("wb")
-    nursery.start_soon(partial(trio.run_process, command, stdout=log, stderr=subprocess.STDOUT))
-    prometheus = Prometheus(f"http://{address}")
-    with trio.fail_after(30):
-        await prometheus.wait_until_ready()
-    log.close()
-    return prometheus
 
 
 async def start_endpoints(nursery: trio.Nursery, cells: Cells) -> dict[str, str]:
