@@ -136,12 +136,16 @@ async def test_what_was_said_before_a_broken_frame_counts_and_the_connection_end
 
 
 @pytest.mark.parametrize(
-    "said",
-    [b"\xff\xff\xff\xff\x0f", b"\xff" * 11, b"\x05\x0a\xff\xff\xff\xff"],
+    ("said", "counted"),
+    [
+        (b"\xff\xff\xff\xff\x0f", "frame"),
+        (b"\xff" * 11, "frame"),
+        (b"\x05\x0a\xff\xff\xff\xff", "malformed"),
+    ],
     ids=["a frame of 4 GiB", "a length without end", "a field beyond its frame"],
 )
 async def test_a_peer_that_breaks_the_protocol_loses_its_connection_and_no_one_else_does(
-    autojump_clock, nodes: Nodes, said: bytes
+    autojump_clock, nodes: Nodes, said: bytes, counted: str
 ):
     await nodes.start_all(2)
     await nodes.wait_for_meshes(1)
@@ -153,6 +157,9 @@ async def test_a_peer_that_breaks_the_protocol_loses_its_connection_and_no_one_e
     with trio.fail_after(2):
         await connection.wait_closed()
     assert nodes[1].mesh(TOPIC) == [nodes.peer(2)]
+    await nodes[1].refresh_metrics()
+    assert nodes[1].metric("gossipsub_rpcs_refused_total", "0", counted) == 1
+    assert nodes[1].metric("lean_peer_disconnection_events_total", "inbound", "error") == 1
 
 
 async def test_a_peer_that_writes_to_our_stream_loses_its_connection(autojump_clock, nodes: Nodes):

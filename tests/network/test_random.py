@@ -125,7 +125,9 @@ class Storm:
             assert self.nodes[number].restarts == {0: 0}
 
 
-@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize(
+    "seed", [*range(4), *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(4, 16))]
+)
 async def test_after_any_storm_the_network_is_whole_and_loses_nothing(
     autojump_clock, nodes: Nodes, seed: int
 ):

@@ -94,7 +94,9 @@ class Child:
         assert self.process.stdout is not None
         with trio.fail_after(timeout_s):
             while b"\n" not in self._rest:
-                self._rest += await self.process.stdout.receive_some()
+                chunk = await self.process.stdout.receive_some()
+                assert chunk, "the child has ended"
+                self._rest += chunk
         line, _, self._rest = self._rest.partition(b"\n")
         return line.decode()
 
