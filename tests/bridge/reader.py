@@ -1,12 +1,13 @@
 """Reads a stream back with the client library itself, in asyncio, as a consumer on another machine would."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 import attrs
 import nats
 import nats.errors
-import trio_asyncio
+import trio
 from nats.js.api import StreamConfig
 
 FETCH = 500
@@ -22,7 +23,7 @@ class Stored:
 
 
 async def with_jetstream(url: str, act: Callable[[Any], Awaitable[Any]]) -> Any:
-    """Do something with JetStream, in an asyncio loop of its own."""
+    """Do something with JetStream, in an asyncio loop of its own, in a thread of its own."""
 
     async def act_aio() -> Any:
         client = await nats.connect(url)
@@ -31,8 +32,7 @@ async def with_jetstream(url: str, act: Callable[[Any], Awaitable[Any]]) -> Any:
         finally:
             await client.close()
 
-    async with trio_asyncio.open_loop() as loop:
-        return await loop.run_aio_coroutine(act_aio())
+    return await trio.to_thread.run_sync(asyncio.run, act_aio())
 
 
 async def make_stream(url: str, name: str = "leanmesh", subjects: str = "leanmesh.>", **config: Any) -> None:
@@ -57,5 +57,24 @@ async def read_all(url: str, count: int, durable: str = "test", subject: str = "
                 got.append(Stored(message.subject, message.data, dict(message.headers or {})))
                 await message.ack()
         return got
+
+    return await with_jetstream(url, read)
+
+
+async def read_ids(url: str, count: int) -> list[str]:
+    """The ids of all messages of a stream that holds `count`, in its order."""
+
+    async def read(js: Any) -> list[str]:
+        ids: list[str] = []
+        are_all_read = asyncio.Event()
+
+        async def on_message(message: Any) -> None:
+            ids.append(message.headers["Nats-Msg-Id"])
+            if len(ids) >= count:
+                are_all_read.set()
+
+        await js.subscribe("leanmesh.>", cb=on_message, ordered_consumer=True, pending_bytes_limit=1 << 30)
+        await are_all_read.wait()
+        return ids
 
     return await with_jetstream(url, read)

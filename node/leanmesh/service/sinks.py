@@ -5,7 +5,7 @@ the mesh does not wait for it: see sink_queue.py.
 """
 
 import logging
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from functools import partial
 from typing import Literal, Protocol
@@ -99,6 +99,10 @@ class Sinks:
         deliveries.attach(queue)
         sink = self._running[queue.name] = Sink(queue)
         return sink
+
+    def __iter__(self) -> Iterator[Sink]:
+        """Those that run."""
+        return iter(tuple(self._running.values()))
 
     def books_of(self, name: str) -> SinkBooks:
         """The books of one name."""
