@@ -41,6 +41,8 @@ class Collector:
     _inbox: ThreadInbox = attrs.field(init=False)
     _sender: trio.MemorySendChannel[Batch] = attrs.field(init=False)
     _receiver: trio.MemoryReceiveChannel[Batch] = attrs.field(init=False)
+    # Where the tick waits while nobody holds anything: an idle node is not woken ten times a second.
+    _begun: trio.lowlevel.ParkingLot = attrs.field(factory=trio.lowlevel.ParkingLot, init=False)
     _is_refusing: bool = attrs.field(default=False, init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -52,7 +54,7 @@ class Collector:
     def producer(self, source: str) -> Producer:
         """A producer for Trio's thread.  CollectorStopped when it is too late for one."""
         self._check(source)
-        producer = Producer(known_source(source), self.params, self._offer, self._hand_over)
+        producer = Producer(known_source(source), self.params, self._offer, self._hand_over, self._wake)
         self._producers.append(producer)
         return producer
 
@@ -72,6 +74,10 @@ class Collector:
     def _check(self, source: str) -> None:
         if self._is_refusing:
             raise CollectorStopped(f"no producer for {source}: the collector has stopped")
+
+    def _wake(self) -> None:
+        if self._begun:
+            self._begun.unpark_all()
 
     # Figures.
 
@@ -115,6 +121,8 @@ class Collector:
 
     async def _tick(self) -> None:
         while True:
+            if not any(producer.retained_count for producer in self._producers):
+                await self._begun.park()
             await trio.sleep(self.params.flush_interval_s)
             for producer in self._producers:
                 if producer.retained_count:

@@ -34,6 +34,7 @@ OUTCOMES = ("accepted", "duplicate", "rejected", "ignored", "throttled", "oversi
 class TopicCells:
     """Where the counts of one topic are."""
 
+    topic: str
     unfiltered: int
     received: int
     received_bytes: int
@@ -50,6 +51,9 @@ class TopicCells:
     sent_bytes: int
     grafts: dict[GraftReason, int]
     prunes: dict[PruneReason, int]
+    # What came since the tally was last taken.
+    firsts: int = 0
+    repeats: int = 0
 
 
 @attrs.define(eq=False)
@@ -66,6 +70,9 @@ class GossipMetrics(Observer):
     _words: memoryview = attrs.field(init=False)
     _topics: dict[str, TopicCells] = attrs.field(factory=dict[str, TopicCells], init=False)
     _other: TopicCells = attrs.field(init=False)
+    _is_tallied: bool = attrs.field(default=False, init=False)
+    _tallied: dict[TopicCells, None] = attrs.field(factory=dict[TopicCells, None], init=False)
+    _tallied_last: TopicCells | None = attrs.field(default=None, init=False)
     _outcomes: dict[str, int] = attrs.field(init=False)
     _indexes: dict[tuple[str, str], int] = attrs.field(factory=dict[tuple[str, str], int], init=False)
     _dropped: dict[str, int] = attrs.field(init=False)
@@ -102,6 +109,7 @@ class GossipMetrics(Observer):
             return self.cells.counter(spec, self.network_id, topic)
 
         return TopicCells(
+            topic=topic,
             unfiltered=cell(gossipsub.RECEIVED_UNFILTERED),
             received=cell(gossipsub.RECEIVED),
             received_bytes=cell(gossipsub.RECEIVED_BYTES),
@@ -193,6 +201,21 @@ class GossipMetrics(Observer):
         """See Observer."""
         self._count(gossipsub.RPCS_REFUSED, reason)
 
+    # The tally: what one chunk brought, for who measures the work.
+
+    def take_tally(self) -> list[tuple[str, int, int]]:
+        """Topics of the copies since the last call, with the first copies and the duplicates of each.
+
+        The first call begins the count: nobody who does not ask pays for it.
+        """
+        self._is_tallied = True
+        tally = [(cells.topic, cells.firsts, cells.repeats) for cells in self._tallied]
+        for cells in self._tallied:
+            cells.firsts = cells.repeats = 0
+        self._tallied.clear()
+        self._tallied_last = None
+        return tally
+
     # Received copies.
 
     def message_received(self, peer: bytes, topic: str, size_bytes: int, now_s: float) -> None:
@@ -208,10 +231,21 @@ class GossipMetrics(Observer):
         cells = self._topics.get(topic, self._other)
         self._words[cells.received] += 1
         self._words[cells.useful_bytes] += size_bytes
+        if self._is_tallied:
+            cells.firsts += 1
+            if cells is not self._tallied_last:
+                self._tallied[cells] = None
+                self._tallied_last = cells
 
     def duplicate(self, peer: bytes, topic: str, message_id: bytes, size_bytes: int, now_s: float) -> None:
         """See Observer."""
-        self._words[self._topics.get(topic, self._other).duplicates] += 1
+        cells = self._topics.get(topic, self._other)
+        self._words[cells.duplicates] += 1
+        if self._is_tallied:
+            cells.repeats += 1
+            if cells is not self._tallied_last:
+                self._tallied[cells] = None
+                self._tallied_last = cells
         self._became("duplicate")
 
     def accepted(self, peer: bytes, topic: str, message_id: bytes, size_bytes: int, now_s: float) -> None:

@@ -29,6 +29,8 @@ class Producer:
     """Takes a batch at once, or answers False."""
     _hand_over: Callable[[Batch], Awaitable[None]]
     """Takes a batch, whatever happens."""
+    _on_begun: Callable[[], None]
+    """It holds something, after it held nothing."""
     _held: Accumulator = attrs.field(init=False)
     _due: int = attrs.field(init=False)
 
@@ -48,6 +50,8 @@ class Producer:
 
     def add(self, topic_class: str, op: str, count: int, duration_ns: int) -> None:
         """So many things were done, in this time together.  Never waits."""
+        if not self._held.count:
+            self._on_begun()
         self._held.add(topic_class, op, count, duration_ns)
         if self._held.count >= self._due:
             self.try_flush()

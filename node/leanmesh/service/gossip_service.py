@@ -59,6 +59,10 @@ class ServiceMetrics(Protocol):
         """A peer is gone, and with it this outbox."""
         ...
 
+    def take_tally(self) -> list[tuple[str, int, int]]:
+        """Topics of the copies since the last call, with the first copies and the duplicates of each."""
+        ...
+
 
 @attrs.define(eq=False)
 class _Reader:
@@ -101,6 +105,8 @@ class GossipService:
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Beat and flush until cancelled."""
+        if self.meter is not None:
+            self.metrics.take_tally()
         try:
             async with trio.open_nursery() as nursery:
                 self._nursery = nursery
@@ -309,7 +315,7 @@ class GossipService:
                     for frame in split(chunk):
                         on_frame(peer, frame, now_s)
                 else:
-                    meter.handle(peer, split(chunk), on_frame, now_s)
+                    meter.handle(peer, split(chunk), on_frame, now_s, self.metrics.take_tally)
             finally:
                 # Also for what came before a frame that was refused.
                 self._after_pass()

@@ -1,8 +1,8 @@
 """The work meter: what every path of the node reports its work to, when work is measured.
 
 A chunk is timed whole, with two looks at the clock, however many messages it
-holds; the core's observer says what was in it, and the time is shared evenly
-among those.  So the sum of the seconds is exact, and their split within one
+holds; the core's observers say what was in it, and the time is shared evenly
+among that.  So the sum of the seconds is exact, and their split within one
 chunk is an estimate.  What happens outside chunks is timed one by one.
 """
 
@@ -22,6 +22,8 @@ from leanmesh.metrics.topic_classes import NO_TOPIC, TopicClasses
 
 Frame = bytes | memoryview
 OnFrame = Callable[[PeerId, Frame, float], None]
+# Topics of the messages since the last call, with the first copies and the duplicates of each.
+TakeTally = Callable[[], list[tuple[str, int, int]]]
 Arguments = ParamSpec("Arguments")
 Answer = TypeVar("Answer")
 
@@ -39,10 +41,8 @@ class WorkMeter(Observer):
     recovery: Producer = attrs.field(init=False)
     requests: Producer = attrs.field(init=False)
     api: Producer = attrs.field(init=False)
-    # What is in the chunk that is being handled: by topic, for what every message is one of ...
-    _firsts: dict[str, int] = attrs.field(factory=dict[str, int], init=False)
-    _duplicates: dict[str, int] = attrs.field(factory=dict[str, int], init=False)
-    # ... and by producer, topic class and operation for the rest.
+    # What is in the chunk that is being handled besides first copies and duplicates: those are many, and
+    # the observer that counts them anyway keeps the tally.
     _others: dict[tuple[Producer, str, str], int] = attrs.field(
         factory=dict[tuple[Producer, str, str], int], init=False
     )
@@ -59,39 +59,39 @@ class WorkMeter(Observer):
 
     # Chunks.
 
-    def handle(self, peer: PeerId, frames: Iterable[Frame], on_frame: OnFrame, now_s: float) -> None:
+    def handle(
+        self, peer: PeerId, frames: Iterable[Frame], on_frame: OnFrame, now_s: float, take_tally: TakeTally
+    ) -> None:
         """Have all frames of a chunk handled and count that, also those before one that is refused."""
-        self._forget()
+        # What was told outside of a chunk, such as verdicts and heartbeats, is timed there.
+        self._others.clear()
         began_ns = perf_counter_ns()
         try:
             for frame in frames:
                 on_frame(peer, frame, now_s)
         finally:
-            self._share(perf_counter_ns() - began_ns)
+            self._share(take_tally(), perf_counter_ns() - began_ns)
 
-    def _share(self, duration_ns: int) -> None:
+    def _share(self, tally: list[tuple[str, int, int]], duration_ns: int) -> None:
         """Share the time of a chunk among what was in it; what does not divide goes to the last."""
-        class_of, gossip = self.classes.of, self.gossip
-        parts = [
-            *((gossip, class_of(topic), "first", count) for topic, count in self._firsts.items()),
-            *((gossip, class_of(topic), "duplicate", count) for topic, count in self._duplicates.items()),
-            *((*key, count) for key, count in self._others.items()),
-        ]
-        left = sum(part[3] for part in parts)
-        if not left:
-            gossip.add(NO_TOPIC, "control", 1, duration_ns)
+        gossip = self.gossip
+        parts: list[tuple[Producer, str, str, int]] = []
+        for topic, firsts, repeats in tally:
+            topic_class = self.classes.of(topic)
+            if firsts:
+                parts.append((gossip, topic_class, "first", firsts))
+            if repeats:
+                parts.append((gossip, topic_class, "duplicate", repeats))
+        if self._others:
+            parts += [(*key, count) for key, count in self._others.items()]
+        elif not parts:
+            parts.append((gossip, NO_TOPIC, "control", 1))
+        left = sum([part[3] for part in parts])
         for producer, topic_class, op, count in parts:
             share_ns = duration_ns * count // left
             producer.add(topic_class, op, count, share_ns)
             duration_ns -= share_ns
             left -= count
-        self._forget()
-
-    def _forget(self) -> None:
-        """What the observer told outside of a chunk, such as verdicts and heartbeats, is timed there."""
-        self._firsts.clear()
-        self._duplicates.clear()
-        self._others.clear()
 
     def _one_more(self, producer: Producer, topic_class: str, op: str) -> None:
         key = (producer, topic_class, op)
@@ -144,14 +144,6 @@ class WorkMeter(Observer):
         return NO_TOPIC if topic is None else self.classes.of(topic)
 
     # What the core tells.
-
-    def first_seen(self, peer: PeerId, topic: str, message_id: bytes, size_bytes: int, now_s: float) -> None:
-        """See Observer."""
-        self._firsts[topic] = self._firsts.get(topic, 0) + 1
-
-    def duplicate(self, peer: PeerId, topic: str, message_id: bytes, size_bytes: int, now_s: float) -> None:
-        """See Observer."""
-        self._duplicates[topic] = self._duplicates.get(topic, 0) + 1
 
     def rejected(
         self,

@@ -78,6 +78,10 @@ class NetworkMetrics:
             self.on_mesh_change()
         self.gossip.stopped()
 
+    def take_tally(self) -> list[tuple[str, int, int]]:
+        """See GossipMetrics."""
+        return self.gossip.take_tally()
+
     # Events that no observer of the core sees.
 
     def heartbeat_done(self, duration_s: float, lateness_s: float) -> None:
