@@ -1,7 +1,10 @@
 """A network of peers in one process: who dials whom, who publishes what, and what became of it."""
 
+import contextlib
+import random
 import struct
 from collections import deque
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -13,6 +16,7 @@ import attrs
 import trio
 
 from leanmesh.run import Node, Overflow, Ready, ReceivedMessage, run
+from leanmesh.service.node import NobodyTakesTopic
 from leanmesh.service.params import NetworkParams
 from leanmesh.service.subscriptions import SubscriptionClosed
 from leanmesh.settings import Settings
@@ -39,6 +43,56 @@ class NodeStatus:
     delivered: int
     duplicates: int
     outbox: int
+
+
+@attrs.frozen
+class Share:
+    """What one process does of a devnet in several: it connects its own peers, and publishes by them."""
+
+    topic: str
+    rate_per_s: float
+    size_bytes: int
+
+    async def run(self, node: Node) -> None:
+        """Publish until cancelled.  What nobody takes, because the other processes are down, is left out."""
+        networks = list(node.networks.values())
+        for number, network in enumerate(networks):
+            for other in networks[:number][-DIALS:]:
+                await node.connect(other.listen_addresses[0], network_id=network.params.network_id)
+        if not self.rate_per_s:
+            await trio.sleep_forever()
+        next_s = trio.current_time()
+        while True:
+            next_s += 1 / self.rate_per_s
+            await trio.sleep_until(next_s)
+            with contextlib.suppress(NobodyTakesTopic):
+                network_id = random.choice(networks).params.network_id
+                await node.publish(self.topic, random.randbytes(self.size_bytes), network_id=network_id)
+
+
+def devnet_networks(nodes: int, topic: str, signing: str) -> tuple[NetworkParams, ...]:
+    """The peers of a devnet in several processes, not yet knowing of each other."""
+    return tuple(
+        NetworkParams(
+            network_id=network_id,
+            listen=("/ip4/127.0.0.1/tcp/0",),
+            topics=(topic,),
+            signing="none" if signing == "none" else "strict",
+        )
+        for network_id in range(nodes)
+    )
+
+
+def with_dials(
+    networks: tuple[NetworkParams, ...], known: Mapping[int, Sequence[str]]
+) -> tuple[NetworkParams, ...]:
+    """The networks of one process, dialing some of those that others run; `known` has their addresses."""
+    own = {network.network_id for network in networks}
+    others = [addresses[0] for network_id, addresses in known.items() if network_id not in own]
+    return tuple(
+        attrs.evolve(network, peers=tuple(random.sample(others, min(DIALS, len(others)))))
+        for network in networks
+    )
 
 
 @attrs.define(eq=False)

@@ -9,13 +9,14 @@ from functools import partial
 from http import HTTPStatus
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from urllib.parse import parse_qs
 
 import attrs
 import trio
 
 from leanmesh.contain import ContainedErrors
+from leanmesh.devnet import Share
 from leanmesh.errors import LocalError, NodeError
 from leanmesh.identity.keys import PrivateKey
 from leanmesh.metrics.bookkeeping import add_bookkeeping
@@ -31,7 +32,7 @@ from leanmesh.service.api import PAGES
 from leanmesh.service.descriptors import raise_descriptor_limit
 from leanmesh.service.node import Node
 from leanmesh.service.params import NetworkParams, WorkerParams
-from leanmesh.service.supervisor import Supervisor
+from leanmesh.service.supervisor import Complete, Supervisor
 from leanmesh.service.worker_api import ask_workers, describe_workers
 from leanmesh.service.worker_messages import (
     Answer,
@@ -63,8 +64,18 @@ class WorkersReady:
     """What is known once all networks run: the workers, the address that was taken, our cells' file."""
 
     supervisor: Supervisor
+    snapshotter: Snapshotter
     metrics_url: str
     cells_path: Path | None
+
+    def total(self, name: str) -> float:
+        """The sum over all series of one family, in the present snapshot."""
+        return sum(
+            cast(float, series.value)
+            for family in self.snapshotter.current.families
+            if family.spec.name == name
+            for series in family.series
+        )
 
 
 def worker_command(*options: str) -> tuple[str, ...]:
@@ -76,13 +87,16 @@ async def run_workers(
     settings: Settings,
     command: Sequence[str],
     *,
+    complete: Complete | None = None,
+    share: Share | None = None,
     task_status: trio.TaskStatus[WorkersReady] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Run the networks of the settings in worker processes, and one HTTP endpoint for all, until cancelled.
 
-    `command` starts one worker.  Reports readiness when all networks run and the first scrape
-    is answered with data.  It takes the process for its own: SIGHUP replaces all workers, and
-    the limit of open files is raised as far as permitted.
+    `command` starts one worker; `complete` is the Supervisor's; `share` is what each worker
+    does of a devnet.  Reports readiness when all networks run and the first scrape is answered
+    with data.  It takes the process for its own: SIGHUP replaces all workers, and the limit of
+    open files is raised as far as permitted.
     """
     raise_descriptor_limit()
     cells = open_cells()
@@ -99,6 +113,8 @@ async def run_workers(
             worker_cells,
             cells,
             settings.service.stop_timeout_s,
+            complete,
+            None if share is None else attrs.asdict(share),
         )
         snapshotter = Snapshotter(settings.metrics, cells=worker_cells)
         add_process_metrics(snapshotter)
@@ -119,7 +135,8 @@ async def run_workers(
                 posts=_posts(settings.web, supervisor),
             )
             address = await nursery.start(HttpServer(app, settings.web, contained).run)
-            task_status.started(WorkersReady(supervisor, f"http://{address}/metrics", cells.block.path))
+            url = f"http://{address}/metrics"
+            task_status.started(WorkersReady(supervisor, snapshotter, url, cells.block.path))
     finally:
         cells.close()
 
@@ -186,7 +203,11 @@ async def _run_networks(channel: Channel, start: Start, cells: Cells) -> None:
     async with open_node(settings, cells=cells, keys=keys) as node:
         try:
             await channel.send(Ready(_facts(node)))
-            await _answer_questions(channel, node)
+            async with trio.open_nursery() as nursery:
+                if start.devnet is not None:
+                    nursery.start_soon(CONVERTER.structure(start.devnet, Share).run, node)
+                await _answer_questions(channel, node)
+                nursery.cancel_scope.cancel()
         finally:
             stop_limit_s = settings.service.stop_timeout_s + STOP_GRACE_S
             with trio.move_on_after(stop_limit_s, shield=True):

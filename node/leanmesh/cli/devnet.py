@@ -4,16 +4,18 @@ import os
 import sys
 from functools import partial
 
+import attrs
 import click
 import trio
 
 from leanmesh.cli.lifetime import run_command
 from leanmesh.cli.network_options import options
 from leanmesh.cli.output import emit, log_to_output, say
-from leanmesh.cli.status import show_status
-from leanmesh.devnet import Devnet
+from leanmesh.cli.status import LINE_INTERVAL_S, show_status
+from leanmesh.devnet import Devnet, Share, devnet_networks, with_dials
 from leanmesh.errors import LocalError
-from leanmesh.settings import load
+from leanmesh.settings import Settings, load
+from leanmesh.workers import WorkersReady, run_workers, worker_command
 
 # Slots of the C array: a process has no more networks than that.
 NODES_LIMIT = 64
@@ -45,6 +47,13 @@ SETTLE_TIMEOUT_S = 5.0
 @click.option("--topic", default="devnet", show_default=True, help="The topic that all take.")
 @click.option("--duration", "duration_s", type=click.FloatRange(min=0), help="End after so many seconds.")
 @click.option("--seed", type=int, help="Repeat who dials whom and who publishes when.")
+@click.option(
+    "--workers",
+    type=click.IntRange(min=0),
+    default=0,
+    metavar="N",
+    help="Spread the peers over N processes; 0: one for all.  [0]",
+)
 @options("profile", "signing", "metrics", "log_format")
 def devnet(
     nodes: int,
@@ -54,6 +63,7 @@ def devnet(
     topic: str,
     duration_s: float | None,
     seed: int | None,
+    workers: int,
     profile: str | None,
     signing: str | None,
     metrics: str | None,
@@ -68,6 +78,9 @@ def devnet(
     leanmesh devnet --nodes 16 --rate 200
     curl http://127.0.0.1:9470/metrics
     leanmesh mesh
+
+    With --workers the peers run in several processes behind the same page; kill
+    one and see that no count falls.
     """
     if transport == "quic":
         raise LocalError("--transport quic: this version has no QUIC yet; take tcp or memory")
@@ -79,6 +92,17 @@ def devnet(
     is_interactive = log_format == "text" and sys.stdout.isatty()
     if not is_interactive:
         log_to_output(log_format, has_events=log_format == "json")
+    if workers:
+        if transport != "tcp" or seed is not None:
+            raise LocalError("--workers: processes meet over --transport tcp, and no --seed repeats them")
+        settings = attrs.evolve(
+            settings,
+            network=devnet_networks(nodes, topic, signing or "strict"),
+            workers=attrs.evolve(settings.workers, count=workers),
+        )
+        share = Share(topic, rate / workers, size)
+        run_command(partial(_run_workers, settings, share, duration_s, log_format))
+        return
     net = Devnet(
         settings,
         nodes=nodes,
@@ -112,3 +136,43 @@ async def _run(net: Devnet, duration_s: float | None, log_format: str, *, is_int
             f"done: {totals['published']} published, {totals['delivered']} delivered to {net.nodes} peers, "
             f"{totals['missing']} still missing"
         )
+
+
+async def _run_workers(settings: Settings, share: Share, duration_s: float | None, log_format: str) -> None:
+    is_json = log_format == "json"
+    async with trio.open_nursery() as nursery:
+        say(f"starting {len(settings.network)} peers in {settings.workers.count} processes")
+        command = worker_command("--log-format", log_format, *([] if is_json else ["--quiet"]))
+        ready: WorkersReady = await nursery.start(
+            partial(run_workers, settings, command, complete=with_dials, share=share)
+        )
+        if is_json:
+            emit(event="ready", metrics=ready.metrics_url, peers=_peer_ids(ready))
+        else:
+            say(f"{len(settings.network)} peers take the topic {share.topic}; metrics: {ready.metrics_url}")
+        with trio.move_on_after(float("inf") if duration_s is None else duration_s):
+            while True:
+                await trio.sleep(LINE_INTERVAL_S)
+                _tell_totals(ready, "status", is_json=is_json)
+        await ready.snapshotter.refresh()
+        _tell_totals(ready, "done", is_json=is_json)
+        nursery.cancel_scope.cancel()
+
+
+def _peer_ids(ready: WorkersReady) -> list[str]:
+    peers = {facts.network_id: facts.peer_id for worker in ready.supervisor.workers for facts in worker.facts}
+    return [peers[network_id] for network_id in sorted(peers)]
+
+
+def _tell_totals(ready: WorkersReady, event: str, *, is_json: bool) -> None:
+    totals = {
+        "published": int(ready.total("gossipsub_topic_msg_published_total")),
+        "delivered": int(ready.total("gossipsub_topic_msg_recv_counts_total")),
+        "duplicates": int(ready.total("gossipsub_duplicate_messages_total")),
+        "mesh_peers": int(ready.total("lean_gossip_mesh_peers")),
+        "restarts": int(ready.total("leanmesh_worker_restarts_total")),
+    }
+    if is_json:
+        emit(event=event, **totals)
+    else:
+        say(f"{event}: " + ", ".join(f"{count} {name}" for name, count in totals.items()))

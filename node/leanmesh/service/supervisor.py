@@ -6,7 +6,7 @@ adds up, and everything else it asks the workers for.
 
 import logging
 import signal
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import attrs
@@ -27,6 +27,9 @@ LOGGER = logging.getLogger(__name__)
 
 # How often age and messages are compared with the limits of recycling.
 WATCH_INTERVAL_S = 1.0
+
+
+Complete = Callable[[tuple[NetworkParams, ...], Mapping[int, Sequence[str]]], tuple[NetworkParams, ...]]
 
 
 class AllWorkersFailed(RemoteError):
@@ -68,7 +71,9 @@ class Supervisor:
     """Workers, each with its share of the networks.
 
     `command` starts one worker; the numbers of its descriptors and our process
-    id are appended.  `settings_for` makes of some networks the settings that a worker is sent.
+    id are appended.  `settings_for` makes of some networks the settings that a worker is sent;
+    `complete` adds before each life what is known by then: the addresses of all networks that have
+    run, by id.  `devnet` is the traffic that workers make.
     """
 
     params: WorkerParams
@@ -78,7 +83,8 @@ class Supervisor:
     cells: WorkerCells
     own_cells: Cells
     stop_timeout_s: float
-    devnet: "Callable[[Worker], dict[str, Any]] | None" = None
+    complete: Complete | None = None
+    devnet: dict[str, Any] | None = None
     workers: tuple[Worker, ...] = attrs.field(init=False)
     _metrics: WorkerMetrics = attrs.field(init=False)
     _keys: dict[int, PrivateKey] = attrs.field(init=False)
@@ -157,11 +163,15 @@ class Supervisor:
                 self.recycle("SIGHUP")
 
     def _make_start(self, worker: Worker) -> Start:
-        ids = {network.network_id for network in worker.networks}
+        networks = worker.networks
+        ids = {network.network_id for network in networks}
+        if self.complete is not None:
+            known = {facts.network_id: facts.listen for other in self.workers for facts in other.facts}
+            networks = self.complete(networks, known)
         return Start(
-            self.settings_for(worker.networks),
+            self.settings_for(networks),
             {str(number): key.encode().hex() for number, key in self._keys.items() if number in ids},
-            None if self.devnet is None else self.devnet(worker),
+            self.devnet,
         )
 
     async def _until_all_failed(self) -> None:
