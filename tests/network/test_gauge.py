@@ -82,6 +82,28 @@ async def test_a_change_that_nobody_reported_is_seen_within_a_second_and_a_fifth
     assert recounts.count("recount") == 1
 
 
+async def test_whoever_refreshes_sees_also_what_nobody_reported(autojump_clock, nodes: Nodes):
+    await nodes.start_all(3)
+    await nodes.wait_for_meshes(2)
+    await trio.sleep(1.05)
+
+    nodes[1].network().live.gossip.router.unsubscribe(TOPIC, trio.current_time())
+    assert await gauge(nodes[1]) == 0
+
+
+async def test_a_scrape_right_after_a_change_of_the_mesh_shows_it(autojump_clock, nodes: Nodes):
+    await nodes.start_all(3)
+    await nodes.wait_for_meshes(2)
+    await trio.sleep(2)
+    assert (await nodes[1].snapshotter.fresh()).generation > 0
+    await nodes[1].refresh_metrics()
+
+    # The snapshot is younger than scrapes ask for, and wrong.
+    nodes[1].network().live.gossip.leave(TOPIC)
+    page = await nodes[1].snapshotter.page()
+    assert f"\n{GAUGE} 0\n".encode() in page.body
+
+
 async def test_the_gauge_follows_grafts_prunes_leaving_and_disconnects(autojump_clock, nodes: Nodes):
     await nodes.start_all(4)
     await nodes.wait_for_meshes(3)

@@ -8,12 +8,13 @@ messages and peers the turn had.  That is what makes writes coalesce.
 
 import logging
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Protocol
 
 import attrs
 import trio
 
-from leanmesh.errors import LocalError
+from leanmesh.errors import LocalError, RemoteError
 from leanmesh.gossip.dialect import PROTOCOLS
 from leanmesh.gossip.outbox import Outbox
 from leanmesh.gossip.router import Router
@@ -303,7 +304,8 @@ class GossipService:
         raise StreamRefused(peer, [stream.protocol], "it gossips to us and takes no gossip from us")
 
     async def _read(self, peer: PeerId, reader: _Reader) -> None:
-        stream, split, on_frame = reader.stream, reader.splitter.split, self.router.on_frame
+        stream, on_frame = reader.stream, self.router.on_frame
+        split = partial(self._split, peer, reader.splitter)
         meter = self.meter
         while True:
             chunk = await stream.receive_some()
@@ -324,6 +326,13 @@ class GossipService:
                 await self.deliveries.wait_for_room()
                 reader.is_held = False
                 reader.last_chunk_s = trio.current_time()
+
+    def _split(self, peer: PeerId, splitter: FrameSplitter, chunk: bytes) -> list[bytes]:
+        try:
+            return splitter.split(chunk)
+        except RemoteError:
+            self.router.observer.rpc_refused(peer, "frame", len(chunk), trio.current_time())
+            raise
 
     # After each pass of the router.
 
