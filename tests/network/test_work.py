@@ -9,6 +9,7 @@ from leanmesh.gossip.params import GossipParams
 from leanmesh.metrics.params import CollectorParams
 from leanmesh.service.node import Node
 from leanmesh.service.requests import Responder, request
+from leanmesh.transport.errors import StreamReset
 from network.nodes import TOPIC, Nodes, collect, eventually
 
 MESSAGES = 300
@@ -101,7 +102,7 @@ async def test_a_responder_is_measured_also_when_it_raises(nodes: Nodes, autojum
     one.contained.counts["responder:/echo/1"] = 1
     connection = await one.connect(nodes.address(2))
     assert await request(connection, "/echo/1", b"hello") == b"hello"
-    with pytest.raises(Exception, match=r"."):
+    with pytest.raises(StreamReset):
         await request(connection, "/echo/1", b"fail")
     await two.refresh_metrics()
 
