@@ -275,3 +275,48 @@ async def test_networks_in_memory_need_no_descriptors(
         async with open_node(Settings(network=(params(0),)), hosts=hosts(1)):
             pass
     assert caplog.records == []
+
+
+async def test_a_leaf_keeps_a_small_mesh_and_gets_every_message(
+    autojump_clock, nodes: Nodes, nursery: trio.Nursery
+):
+    await nodes.start_all(5)
+    leaf = await nodes.start(6, dials=range(1, 6), role="leaf")
+    await nodes.wait_for_meshes(1)
+    inbox = await collect(nursery, leaf)
+    await trio.sleep(5)
+    assert 1 <= len(leaf.mesh(TOPIC)) <= 3
+
+    for number in range(1, 6):
+        await nodes[number].publish(TOPIC, b"from %d" % number)
+    assert sorted(await inbox.wait_for(5)) == [b"from %d" % number for number in range(1, 6)]
+
+
+async def test_what_is_announced_is_what_others_are_told(autojump_clock, nodes: Nodes):
+    await nodes.start(1, announce=("/dns4/example.org/tcp/4001",))
+    node = await nodes.start(2)
+    told = await node.identify(await node.connect(nodes.address(1)))
+    assert [str(address) for address in told.listen_addresses] == ["/dns4/example.org/tcp/4001"]
+    assert [str(address) for address in nodes[1].network().listen_addresses] == [
+        f"/dns4/example.org/tcp/4001/p2p/{nodes.peer(1)}"
+    ]
+
+
+async def test_connections_and_meshes_are_told_as_events(
+    autojump_clock, nodes: Nodes, caplog: pytest.LogCaptureFixture
+):
+    with caplog.at_level(logging.INFO, "leanmesh.events"):
+        await nodes.start(1)
+        await nodes.start(2, dials=(1,))
+        await nodes.wait_for_meshes(1)
+        await trio.sleep(1)
+        await nodes.kill(2)
+        await trio.sleep(1)
+    other = str(nodes.peer(2))
+    told = [record.event for record in caplog.records if record.fields["peer"] == other]
+    assert told == ["connected", "graft", "prune", "disconnected"] or told == [
+        "connected",
+        "graft",
+        "disconnected",
+        "prune",
+    ]

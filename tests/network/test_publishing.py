@@ -188,3 +188,17 @@ async def test_a_batch_with_a_refused_message_publishes_those_before_it_and_says
             await nodes[1].publish_batch(TOPIC, [b"one", b"two", bytes(2 << 20), b"four"], written_by=1)
         assert refused.value.__notes__ == ["the 2 messages before it were published"]
         assert [(await messages.receive()).data for _ in range(2)] == [b"one", b"two"]
+
+
+async def test_what_was_written_to_a_peer_counts_also_when_it_has_left(autojump_clock, nodes: Nodes):
+    await nodes.start_all(3)
+    await nodes.wait_for_meshes(2)
+    for number in range(10):
+        await nodes[1].publish(TOPIC, b"%d" % number, written_by=2)
+    await nodes.stop(2)
+    await nodes.kill(3)
+    await trio.sleep(1)
+    await check_books(nodes[1])
+    assert nodes[1].peers() == []
+    assert nodes[1].metric("leanmesh_messages_total", "outbound", "written") == 20
+    assert nodes[1].metric("gossipsub_topic_msg_sent_counts_total", "0", TOPIC) == 20
