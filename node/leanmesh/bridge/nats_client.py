@@ -6,11 +6,12 @@ nothing of what is in it.  A connection that is lost is over, and the sink makes
 
 import asyncio
 import ssl
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, cast
 
+import attrs
 from nats.aio.client import Client
 from nats.errors import Error, NoServersError
 from nats.errors import TimeoutError as NatsTimeoutError
@@ -31,31 +32,45 @@ REFUSALS = ("authorization", "authentication", "account")
 # JetStream's own code: somebody else made the stream in the meantime, otherwise.
 STREAM_NAME_IN_USE = 10058
 
-Handler = Callable[[Exception], Awaitable[None]]
+
+@attrs.define(eq=False)
+class _Listener:
+    """What the library tells of one connection; passed on from when it is ours."""
+
+    on_lost: Callable[[str], None]
+    on_error: Callable[[Exception], None]
+    is_ours: bool = False
+    heard: list[Exception] = attrs.field(factory=list[Exception])
+
+    async def error_aio(self, error: Exception) -> None:
+        """Something went wrong."""
+        if self.is_ours:
+            self.on_error(error)
+        else:
+            self.heard.append(error)
+
+    async def closed_aio(self) -> None:
+        """The connection is over."""
+        if self.is_ours:
+            self.on_lost("the server closed the connection")
 
 
 async def connect_aio(
-    params: NatsParams, on_error: Handler, on_closed: Callable[[], Awaitable[None]]
+    params: NatsParams, on_error: Callable[[Exception], None], on_lost: Callable[[str], None]
 ) -> Client:
     """A connection to the first server that takes us.  NatsRefused or NatsUnavailable when none does."""
+    credentials = _credentials(params)
     reasons: list[str] = []
     is_refused = False
     for url in params.urls:
-        client = Client()
-        heard: list[Exception] = []
-
-        async def listen(error: Exception, client: Client = client, heard: list[Exception] = heard) -> None:
-            heard.append(error)
-            if client.is_connected:
-                await on_error(error)
-
+        client, listener = Client(), _Listener(on_lost, on_error)
         try:
             async with asyncio.timeout(params.connect_timeout_s):
                 await client.connect(
                     servers=[url],
                     name=f"leanmesh {params.name}",
-                    error_cb=listen,
-                    closed_cb=on_closed,
+                    error_cb=listener.error_aio,
+                    closed_cb=listener.closed_aio,
                     allow_reconnect=False,
                     # The least that the library knows: it tries twice.
                     max_reconnect_attempts=1,
@@ -64,14 +79,15 @@ async def connect_aio(
                     max_outstanding_pings=PINGS_LIMIT,
                     # Nothing is kept for a server that is away: what is unacknowledged is kept by us.
                     pending_size=0,
-                    **_credentials(params),
+                    **credentials,
                 )
+            listener.is_ours = True
             return client
         except TimeoutError:
             reasons.append(f"{url}: no answer within {params.connect_timeout_s:g} s")
         except (OSError, Error) as error:
             # The library says that no server is left; what was wrong it told before.
-            cause = heard[-1] if isinstance(error, NoServersError) and heard else error
+            cause = listener.heard[-1] if isinstance(error, NoServersError) and listener.heard else error
             reasons.append(f"{url}: {cause or type(cause).__name__}")
             is_refused |= any(word in str(cause).lower() for word in REFUSALS)
         except BaseException:

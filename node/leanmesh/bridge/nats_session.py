@@ -74,7 +74,7 @@ class NatsSession:
 
     async def open_aio(self) -> None:
         """Connect, see that the stream is there, and listen.  NatsRefused or NatsUnavailable."""
-        client = await connect_aio(self.params, self._on_error_aio, self._on_closed_aio)
+        client = await connect_aio(self.params, self._on_error, self.fail)
         self._client = client
         await check_stream_aio(client, self.params)
         self._inbox = client.new_inbox()
@@ -148,7 +148,7 @@ class NatsSession:
             error = cast("dict[str, Any]", fields["error"])
             self._on_declined(number, error.get("err_code"), str(error.get("description")))
 
-    async def _on_error_aio(self, error: Exception) -> None:
+    def _on_error(self, error: Exception) -> None:
         forbidden = FORBIDDEN_SUBJECT.search(str(error))
         if forbidden is None:
             self.fail(str(error) or type(error).__name__)
@@ -158,9 +158,6 @@ class NatsSession:
         for number, carried in self.in_flight:
             if subject_of(self.params.subject, carried.message.topic).lower() == subject:
                 self._give_up(number, Outcome.REFUSED, f"we may not publish to {forbidden[1]}")
-
-    async def _on_closed_aio(self) -> None:
-        self.fail("the server closed the connection")
 
     # What became of messages.
 
