@@ -20,8 +20,11 @@ needs_prometheus = pytest.mark.skipif(
 )
 
 CONFIG = """
-global: {scrape_interval: 1s, scrape_timeout: 1s}
+global: {scrape_interval: 1s, scrape_timeout: 1s, evaluation_interval: 1s}
 scrape_configs:
+"""
+RULES = """
+rule_files: ["{rules}"]
 """
 JOB = """
   - {{job_name: {job}, static_configs: [{{targets: ["{target}"]}}]}}
@@ -51,18 +54,26 @@ class Prometheus:
                 return
 
     async def series(
-        self, selector: str, window: str = "60s"
+        self, selector: str, window: str = "60s", at_s: float | None = None
     ) -> list[tuple[dict[str, str], dict[float, float]]]:
-        """Labels of every series of the last minute, and its raw samples: time to value."""
-        body = await self.get(f"/api/v1/query?{urlencode({'query': f'{selector}[{window}]'})}")
+        """Labels of every series of the window's time, and its raw samples: time to value."""
         return [
             (item["metric"], {time_s: float(value) for time_s, value in item["values"]})
-            for item in json.loads(body)["data"]["result"]
+            for item in await self._query(f"{selector}[{window}]", at_s)
         ]
 
-    async def now(self, query: str) -> list[tuple[dict[str, str], float]]:
-        body = await self.get(f"/api/v1/query?{urlencode({'query': query})}")
-        return [(item["metric"], float(item["value"][1])) for item in json.loads(body)["data"]["result"]]
+    async def now(self, query: str, at_s: float | None = None) -> list[tuple[dict[str, str], float]]:
+        """Labels and value of everything that a query answers."""
+        return [(item["metric"], float(item["value"][1])) for item in await self._query(query, at_s)]
+
+    async def rules(self) -> list[dict]:
+        """Every rule in the order of its file, with its health and its last error."""
+        groups = json.loads(await self.get("/api/v1/rules"))["data"]["groups"]
+        return [rule for group in groups for rule in group["rules"]]
+
+    async def _query(self, query: str, at_s: float | None) -> list[dict]:
+        parameters = {"query": query} if at_s is None else {"query": query, "time": at_s}
+        return json.loads(await self.get(f"/api/v1/query?{urlencode(parameters)}"))["data"]["result"]
 
 
 def free_port() -> int:
@@ -71,11 +82,13 @@ def free_port() -> int:
         return listener.getsockname()[1]
 
 
-async def start_prometheus(nursery: trio.Nursery, folder: Path, targets: dict[str, str]) -> Prometheus:
-    """Run a Prometheus that scrapes each second; `targets` are HOST:PORT by job."""
+async def start_prometheus(
+    nursery: trio.Nursery, folder: Path, targets: dict[str, str], rules: Path | None = None
+) -> Prometheus:
+    """Run a Prometheus that scrapes each second; `targets` are HOST:PORT by job, `rules` a file of rules."""
     config = folder / "prometheus.yml"
     jobs = "".join(JOB.format(job=job, target=target) for job, target in targets.items())
-    config.write_text(CONFIG + jobs)
+    config.write_text(CONFIG + jobs + ("" if rules is None else RULES.format(rules=rules)))
     address = f"127.0.0.1:{free_port()}"
     command = [
         PROMETHEUS,

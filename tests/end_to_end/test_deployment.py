@@ -40,7 +40,7 @@ def unit_settings() -> dict[str, dict[str, list[str]]]:
 
 def check_run_options(arguments: list[str]) -> None:
     """Fails when `leanmesh run` has no such options."""
-    run_command.make_context("run", arguments)
+    run_command.make_context("run", arguments.copy())
 
 
 def test_the_unit_starts_the_node_as_the_page_installs_it():
