@@ -8,7 +8,7 @@ from leanmesh.errors import LocalError
 from leanmesh.gossip.params import GossipParams
 from leanmesh.gossip.validation import Verdict
 from leanmesh.service.params import ServiceParams
-from network.nodes import TOPIC, Nodes, collect
+from network.nodes import TOPIC, Nodes, check_books, collect
 
 
 class Validator:
@@ -159,6 +159,29 @@ async def test_a_stop_in_the_middle_of_verdicts_leaves_no_task_and_closes_the_bo
     stopping_s = trio.current_time()
     await nodes.stop(2)
     assert trio.current_time() - stopping_s < 1.0
+
+
+async def test_messages_that_waited_when_the_network_stopped_are_ignored_and_counted(
+    autojump_clock, nodes: Nodes
+):
+    await line(nodes)
+    node = nodes[2]
+    node.add_validator(TOPIC, Validator().judge_later)
+    for number in range(20):
+        await nodes[1].publish(TOPIC, b"hang %d" % number)
+    await trio.sleep(0.5)
+
+    params = node.network().params
+    await node.stop_network(0)
+    await check_books(node)
+    assert count(node, "ignored") == 20
+    await node.start_network(params)
+    node.add_validator(TOPIC, Validator().judge)
+    await node.wait_for_mesh(TOPIC, 1, 10)
+    await nodes[1].publish(TOPIC, b"fine")
+    await trio.sleep(1)
+    await check_books(node)
+    assert count(node, "accepted") == 1
 
 
 async def test_a_topic_has_one_validator_and_it_can_be_taken_away(
