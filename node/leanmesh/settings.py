@@ -9,6 +9,7 @@ where it was written, the key, the value and what would be right.
 import difflib
 import json
 import math
+import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -23,13 +24,15 @@ from leanmesh.bridge.params import NatsParams
 from leanmesh.errors import LocalError
 from leanmesh.gossip.params import GossipParams
 from leanmesh.metrics.params import CollectorParams, LagParams, MetricsParams
-from leanmesh.service.params import NetworkParams, ServiceParams, WorkerParams
+from leanmesh.service.params import NetworkParams, ServiceParams, TraceParams, WorkerParams
 from leanmesh.transport.params import TransportParams
 from leanmesh.web.params import WebParams
 
 ENVIRONMENT_PREFIX = "LEANMESH_"
 DEFAULT = "default"
 SECRET_WORDS = ("secret", "password", "token", "private_key")
+# What stands in a url before its host.
+_USER_OF_URL = re.compile(r"//[^/@]*@")
 
 
 @attrs.frozen(kw_only=True)
@@ -45,6 +48,7 @@ class Settings:
     metrics: MetricsParams = attrs.field(factory=MetricsParams)
     collector: CollectorParams = attrs.field(factory=CollectorParams)
     lag: LagParams = attrs.field(factory=LagParams)
+    trace: TraceParams = attrs.field(factory=TraceParams)
     service: ServiceParams = attrs.field(factory=ServiceParams)
     web: WebParams = attrs.field(factory=WebParams)
     workers: WorkerParams = attrs.field(factory=WorkerParams)
@@ -307,7 +311,7 @@ def _is_secret(key: str) -> bool:
 
 
 def _shown(key: str, value: object) -> str:
-    return "(hidden)" if _is_secret(key) else _toml_value(value)
+    return "(hidden)" if _is_secret(key) else _USER_OF_URL.sub("//(hidden)@", _toml_value(value))
 
 
 def _toml_value(value: object) -> str:
