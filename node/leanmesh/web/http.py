@@ -80,8 +80,9 @@ class App:
         try:
             await self._answer(scope, send)
         finally:
-            path = scope["path"] if scope["path"] in self.routes else OTHER
-            self.on_answered(path, perf_counter_ns() - began_ns)
+            path = scope["path"]
+            is_ours = path in self.routes or path in self.posts
+            self.on_answered(path if is_ours else OTHER, perf_counter_ns() - began_ns)
 
     async def _answer(self, scope: Scope, send: Send) -> None:
         response = self._refusal(scope)
