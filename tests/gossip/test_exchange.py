@@ -13,6 +13,8 @@ from leanmesh.identity.peer_id import PeerId
 
 PARAMS = GossipParams()
 LARGE = bytes(PARAMS.idontwant_threshold_bytes)
+# Its dialect forgets who sent duplicates, as most do.
+FORGETFUL = "go-libp2p/0.51"
 VALIDATED = TopicRules(message_id=sha256_of_data, is_validated=True)
 
 
@@ -290,10 +292,27 @@ def test_idontwant_is_sent_before_the_verdict_to_the_mesh_but_the_sender():
 
 def test_idontwant_stands_before_the_message_in_what_is_written():
     bench = OneRouter()
-    source, other = bench.member(), bench.member()
+    source, other = bench.member(), bench.member(agent=FORGETFUL)
     bench.say(source, publish=(message(LARGE),))
     first, *_ = bench.frames(other)
     assert first.index(id_of(LARGE)) < len(first) - len(LARGE)
+
+
+def test_who_remembers_senders_is_told_by_the_copy_alone():
+    bench = OneRouter()
+    source, other, forgetful = bench.member(), bench.member(), bench.member(agent=FORGETFUL)
+    bench.say(source, publish=(message(LARGE),))
+    assert bench.sent(other).control.idontwant == []
+    assert bench.sent(forgetful).control.idontwant == [id_of(LARGE)]
+    assert bench.observer.of("idontwant_sent") == [((forgetful,), TOPIC, id_of(LARGE))]
+
+
+def test_a_copy_at_the_end_of_a_long_queue_tells_nobody_soon_enough():
+    bench = OneRouter()
+    source, other = bench.member(), bench.member()
+    large = [LARGE + b"%02d" % number for number in range(70)]
+    bench.say(source, publish=tuple(map(message, large)))
+    assert bench.sent(other).control.idontwant == list(map(id_of, large))
 
 
 def test_idontwant_goes_ahead_of_a_large_message_of_ours():
@@ -335,7 +354,7 @@ def test_a_question_that_still_waits_is_withdrawn_when_the_message_comes():
 
 def test_a_copy_that_crossed_our_idontwant_is_noticed_and_no_fault():
     bench = OneRouter()
-    source, other = bench.member(), bench.member()
+    source, other = bench.member(), bench.member(agent=FORGETFUL)
     bench.say(source, publish=(message(LARGE),))
     bench.say(other, publish=(message(LARGE),))
     bench.say(source, publish=(message(LARGE),))

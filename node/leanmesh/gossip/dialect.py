@@ -37,6 +37,9 @@ class Dialect:
     """Ids in one IDONTWANT (go)."""
     idontwants: int = 1
     """IDONTWANT entries per RPC (go counts RPCs that carry one, and ids in it)."""
+    is_told_by_copies: bool = False
+    """A copy from us keeps the peer from sending us another, as IDONTWANT does.  Others forget who sent
+    duplicates, and may still answer a copy with a copy once they have validated theirs."""
     px_peers: int = 16
     """Peers recommended in one PRUNE (js)."""
 
@@ -59,7 +62,13 @@ _MESHSUB: Final = re.compile(r"(?:/.+)?/meshsub/1\.(\d{1,3})\.\d{1,3}", re.ASCII
 _AGENTS: Final = (
     (
         "leanmesh/",
-        Dialect(control_bytes=64 * 1024, subscriptions=1_000, ids_per_entry=5_000, ids_per_idontwant=512),
+        Dialect(
+            control_bytes=64 * 1024,
+            subscriptions=1_000,
+            ids_per_entry=5_000,
+            ids_per_idontwant=512,
+            is_told_by_copies=True,
+        ),
     ),
     ("go-libp2p", Dialect(control_bytes=64 * 1024, subscriptions=1_000, ids_per_entry=5_000)),
     (

@@ -124,25 +124,36 @@ class Exchange:
         """Tell the meshes which large messages need not be sent to us any more.
 
         Once per pass: control leaves an outbox before the messages that were queued with it.  `source`
-        is whom they came from: None when we made them, which unsigned messages do not show.
+        is whom they came from: None when we made them, which unsigned messages do not show.  Whom our
+        own copy tells as much is told by that.
         """
+        for name, message_ids in self.large.items():
+            told: list[PeerId] = []
+            for peer_id, peer in self.state.topics[name].mesh.items():
+                if peer is source:
+                    continue
+                outbox = peer.outbox
+                untold = [message_id for message_id in message_ids if not outbox.tells(message_id)]
+                if len(untold) == len(message_ids):
+                    if outbox.idontwant(message_ids):
+                        told.append(peer_id)
+                elif untold and outbox.idontwant(untold):
+                    self._remember_told([peer_id], name, untold, now_s)
+            if told:
+                self._remember_told(told, name, message_ids, now_s)
+        self.large.clear()
+
+    def _remember_told(
+        self, told: list[PeerId], name: str, message_ids: Sequence[bytes], now_s: float
+    ) -> None:
         until = self.state.tick + self.state.params.idontwant_ttl_ticks
         told_before = self.told
         idontwant_sent = self.state.observer.idontwant_sent
-        for name, message_ids in self.large.items():
-            told = [
-                peer_id
-                for peer_id, peer in self.state.topics[name].mesh.items()
-                if peer is not source and peer.outbox.idontwant(message_ids)
-            ]
-            if not told:
-                continue
-            entry = (until, told)
-            for message_id in message_ids:
-                asked = told_before.get(message_id)
-                told_before[message_id] = entry if asked is None else (until, asked[1] + told)
-                idontwant_sent(told, name, message_id, now_s)
-        self.large.clear()
+        entry = (until, told)
+        for message_id in message_ids:
+            before = told_before.get(message_id)
+            told_before[message_id] = entry if before is None else (until, before[1] + told)
+            idontwant_sent(told, name, message_id, now_s)
 
     def keep_promises(self, source: PeerState, message_id: bytes, now_s: float) -> list[PeerId]:
         """A message came, from whomever: ask nobody any more.  Answers who had promised it."""
@@ -156,11 +167,6 @@ class Exchange:
     def advertise(self, topic: Topic, now_s: float) -> None:
         """Tell some peers outside the mesh which messages of a topic we have."""
         params = self.state.params
-        ids = self.history.advertised(topic.name)
-        if not ids:
-            return
-        if len(ids) > params.ihave_ids_limit:
-            ids = self.state.generator.sample(ids, params.ihave_ids_limit)
         threshold = params.gossip_threshold
         candidates = [
             peer
@@ -171,6 +177,13 @@ class Exchange:
             and peer_id not in topic.mesh
             and peer_id not in topic.fanout
         ]
+        ids = self.history.advertised(topic.name) if candidates else []
+        if not ids:
+            return
+        if len(ids) > params.ihave_ids_limit:
+            # Some in a row: drawing thousands one by one would hold up the loop.
+            start = self.state.generator.randrange(len(ids))
+            ids = (ids[start:] + ids[:start])[: params.ihave_ids_limit]
         count = max(params.gossip_peers, int(params.gossip_factor * len(candidates)))
         for peer in self.state.sample(candidates, count):
             if said := peer.outbox.ihave(topic.name, ids):

@@ -131,7 +131,12 @@ class Outbox:
 
     def holds(self, message_id: bytes) -> bool:
         """Whether a copy of this message waits."""
-        return any(message_id in lane.waiting for lane in self._lanes)
+        return message_id in self._forwarded or message_id in self._own or message_id in self._answers
+
+    def tells(self, message_id: bytes) -> bool:
+        """Whether what waits tells the peer of this message as soon as an IDONTWANT would."""
+        dialect = self.dialect
+        return dialect.is_told_by_copies and self.size_bytes <= dialect.rpc_bytes and self.holds(message_id)
 
     def withdraw(self, message_id: bytes) -> bool:
         """Take a waiting copy back because the peer has the message; False when none waits."""
