@@ -142,7 +142,18 @@ async def run_workers(
 
 
 def _settings_for(settings: Settings, networks: tuple[NetworkParams, ...]) -> dict[str, Any]:
-    return attrs.asdict(attrs.evolve(settings, network=networks, workers=WorkerParams()))
+    """What one worker needs: its networks, and the sinks of these.
+
+    A worker that is started again must not wait for a server: its networks are needed.
+    """
+    first, ids = settings.network[0].network_id, {network.network_id for network in networks}
+    carried = [first if sink.network_id is None else sink.network_id for sink in settings.nats]
+    nats = tuple(
+        attrs.evolve(sink, starts_without_server=True)
+        for sink, network_id in zip(settings.nats, carried, strict=True)
+        if network_id in ids
+    )
+    return attrs.asdict(attrs.evolve(settings, network=networks, workers=WorkerParams(), nats=nats))
 
 
 async def _answer(supervisor: Supervisor, snapshotter: Snapshotter, path: str, request: Request) -> Response:

@@ -1,6 +1,7 @@
 """Servers that are killed, stay away, hang or forget: nothing is lost unseen, and nothing is stored twice."""
 
 import threading
+from collections.abc import Callable
 
 import pytest
 import trio
@@ -64,6 +65,16 @@ async def test_a_server_that_stays_away_costs_what_the_queue_cannot_hold_and_no_
     if overflow == "drop_newest":
         kept.append(feed.ids[-1])
     assert await read_ids(server.url, len(kept)) == kept
+
+
+async def test_a_sink_may_start_before_its_server(make_server: Callable[..., NatsServer]):
+    server = make_server()
+    async with feeding(params(server, starts_without_server=True, create_stream=True)) as feed:
+        await feed.put_all(10)
+        await trio.sleep(0.1)
+        assert feed.books.queued == 10
+        await server.start()
+    feed.check(acked=10)
 
 
 async def test_a_server_that_hangs_is_given_up_and_what_it_took_is_stored_once(server: NatsServer):

@@ -45,15 +45,19 @@ class NatsSink:
     ) -> None:
         """Carry until the queue is closed, empty and everything is acknowledged.
 
-        Started once the stream is there; until then NatsRefused and NatsUnavailable are raised,
-        afterwards a server may be away for as long as it wants.
+        Started once the stream is there, unless the settings say that it may be missing; until
+        then NatsRefused and NatsUnavailable are raised.  Afterwards a server may be away.
         """
         params = self.params
         in_flight = InFlight(queue, params.in_flight_limit, params.in_flight_limit_bytes)
         pause_s = params.reconnect_first_s
         async with open_asyncio(f"sink {params.name}") as room:
-            session: NatsSession | None = await self._open(room, in_flight)
+            session: NatsSession | None = None
+            if not params.starts_without_server:
+                session = await self._open(room, in_flight)
             task_status.started()
+            if session is None:
+                session, pause_s = await self._open_again(room, in_flight, 0.0)
             while session is not None:
                 self._tell_connected(queue)
                 try:
@@ -91,7 +95,7 @@ class NatsSink:
         told = ""
         while not queue.is_closed or queue or in_flight:
             await _pause(queue, pause_s)
-            pause_s = min(2 * pause_s, self.params.reconnect_limit_s)
+            pause_s = min(max(2 * pause_s, self.params.reconnect_first_s), self.params.reconnect_limit_s)
             try:
                 return await self._open(room, in_flight), pause_s
             except (NatsRefused, NatsUnavailable) as error:

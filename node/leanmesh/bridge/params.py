@@ -47,6 +47,8 @@ class NatsParams:
     duplicate_window_s: float = attrs.field(default=120.0, validator=gt(0.0))
     # How many servers keep a copy; more than one needs a cluster.
     stream_replicas: int = attrs.field(default=1, validator=[ge(1), attrs.validators.le(5)])
+    # Start though the server is away or refuses, and try again; else that ends the node at its start.
+    starts_without_server: bool = False
     # Messages that wait while the server is slow or away: what 1,000 a second bring in a minute.
     queue_limit: int = attrs.field(default=65536, validator=gt(0))
     # The same in bytes.
