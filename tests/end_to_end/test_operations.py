@@ -22,6 +22,9 @@ from leanmesh.metrics.catalog_lean import CONNECTED_PEERS_BY_CLIENT
 from leanmesh.metrics.cells import Cells
 from leanmesh.metrics.mesh_peers import add_mesh_peers
 from leanmesh.metrics.snapshotter import Snapshotter
+from leanmesh.run import ReceivedMessage, open_node
+from leanmesh.service.params import NetworkParams
+from leanmesh.settings import Settings
 from leanmesh.web.endpoints import build_app
 from leanmesh.web.params import WebParams
 from leanmesh.web.server import HttpServer
@@ -140,15 +143,19 @@ def running(*arguments: str, **environment: str) -> Iterator[dict]:
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, text=True, env={**os.environ, **environment}
     ) as process:
+        # Nobody else reads what it says after that line; a full pipe would stop it.
+        drain = threading.Thread(target=process.stdout.read, daemon=True)
         try:
-            ready = next(event for event in map(json.loads, process.stdout) if event["event"] == "ready")
-            drain = threading.Thread(target=process.stdout.read, daemon=True)
+            events = map(json.loads, process.stdout)
+            ready = next((event for event in events if event["event"] == "ready"), None)
+            assert ready is not None, f"{command} ended before it was ready"
             drain.start()
             yield ready
         finally:
             process.terminate()
             process.wait(TIMEOUT_S)
-            drain.join(TIMEOUT_S)
+            if drain.ident is not None:
+                drain.join(TIMEOUT_S)
 
 
 def target_of(ready: dict) -> str:
@@ -163,6 +170,21 @@ class Names:
 
     def mesh_peers(self) -> Mapping[str, int]:
         return {"zeam_0": 1}
+
+
+async def serve_node_with_sink(*, task_status: trio.TaskStatus[str]) -> None:
+    """A node whose messages a callable carries away."""
+
+    async def deliver(batch: Sequence[ReceivedMessage]) -> None:
+        """Take them."""
+
+    params = WebParams(listen="127.0.0.1:0")
+    settings = Settings(network=(NetworkParams(listen=(), topics=("news",)),))
+    async with open_node(settings) as node:
+        node.add_sink("engine", deliver)
+        await HttpServer(build_app(node.snapshotter, params), params, node.contained).run(
+            task_status=task_status
+        )
 
 
 async def start_node_with_names(nursery: trio.Nursery) -> str:
@@ -200,6 +222,7 @@ async def test_every_query_of_the_dashboard_has_data_and_every_rule_is_evaluated
         async with trio.open_nursery() as nursery:
             targets = {"leanmesh": target_of(devnet), "workers": target_of(workers)}
             targets["names"] = await start_node_with_names(nursery)
+            targets["sinks"] = await nursery.start(serve_node_with_sink)
             prometheus = await start_prometheus(nursery, tmp_path, targets, RULES)
             # A connection that ends: its family is there from the first one on.
             await trio.run_process(
