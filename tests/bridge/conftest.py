@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
-from bridge.nats_server import COMMAND, NatsServer
+from nats_server import COMMAND, NatsServer
 
 
 @pytest.fixture

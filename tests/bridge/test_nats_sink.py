@@ -3,12 +3,12 @@
 import time
 
 import trio
-from bridge.nats_server import NatsServer
 from bridge.reader import read_all
 from leanmesh.bridge.params import NatsParams
 from leanmesh.run import open_node
 from leanmesh.service.params import NetworkParams
 from leanmesh.settings import Settings
+from nats_server import NatsServer
 
 LOOPBACK = ("/ip4/127.0.0.1/tcp/0",)
 TOPIC = "/eth/12.ab/block"

@@ -7,7 +7,6 @@ import pytest
 import trio
 import trio.testing
 from bridge.feed import Feed, eventually, feeding
-from bridge.nats_server import NatsServer
 from bridge.reader import count_stored, make_stream, read_ids, with_jetstream
 from leanmesh.bridge.params import NatsParams
 from leanmesh.run import open_node
@@ -15,6 +14,7 @@ from leanmesh.service import Outcome
 from leanmesh.service.params import NetworkParams, ServiceParams
 from leanmesh.settings import Settings
 from nats.js.api import DiscardPolicy
+from nats_server import NatsServer
 
 COUNT = 100_000
 

@@ -6,12 +6,12 @@ from collections.abc import Callable
 import pytest
 import trio
 from bridge.feed import eventually, feeding, make_queue
-from bridge.nats_server import NatsServer, free_port
 from bridge.reader import count_stored, make_stream, read_all, with_jetstream
 from leanmesh.bridge.errors import NatsMissing, NatsRefused, NatsUnavailable
 from leanmesh.bridge.nats_sink import NatsSink
 from leanmesh.bridge.params import NatsParams
 from leanmesh.errors import ungrouped
+from nats_server import NatsServer, free_port
 
 MakeServer = Callable[..., NatsServer]
 USERS = """

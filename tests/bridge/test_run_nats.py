@@ -8,11 +8,11 @@ import sys
 from pathlib import Path
 
 import trio
-from bridge.nats_server import NatsServer, free_port
 from bridge.reader import make_stream, read_all
 from leanmesh.run import open_node
 from leanmesh.service.params import NetworkParams
 from leanmesh.settings import Settings
+from nats_server import NatsServer, free_port
 
 SETTINGS = """
 [web]

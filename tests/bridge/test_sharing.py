@@ -4,13 +4,13 @@ from collections import Counter
 
 import trio
 from bridge.feed import eventually
-from bridge.nats_server import NatsServer
 from bridge.reader import count_stored, make_stream, read_all, read_ids
 from leanmesh.bridge.params import NatsParams
 from leanmesh.run import open_node
 from leanmesh.service import Node, Overflow
 from leanmesh.service.params import NetworkParams
 from leanmesh.settings import Settings
+from nats_server import NatsServer
 
 LOOPBACK = ("/ip4/127.0.0.1/tcp/0",)
 COUNT = 500
