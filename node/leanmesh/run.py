@@ -121,13 +121,14 @@ class Composition:
         self.metrics = AllNetworkMetrics(cells, self.node.networks, self.snapshotter.mark_outdated)
         self.snapshotter.refreshers.register("networks", self.metrics.refresh)
         self.snapshotter.refreshers.register("sinks", SinkMetrics(cells, self.node.sinks.books).refresh)
-        self.watchers = AllWatchers.build(settings.lag, self.snapshotter)
+        self.watchers = AllWatchers.build(settings.lag, settings.trace, self.snapshotter, cells)
 
     def build_network(self, params: NetworkParams) -> Network:
         """One network of the node, not yet running."""
         settings = self.settings
         self._check_descriptors(params)
         generator = self._generator(params.network_id)
+        key = self._key(params)
 
         def make_switch(key: PrivateKey, observer: TransportObserver) -> Switch:
             host = self.hosts.get(params.network_id)
@@ -139,13 +140,13 @@ class Composition:
             params,
             settings.service,
             _gossip_params(settings.gossip, params),
-            self._key(params),
+            key,
             make_switch,
             generator,
             self.metrics.of(params.network_id),
             self.contained,
             self.node.meter,
-            watchers=self.watchers.of(params.network_id),
+            watchers=self.watchers.of(params.network_id, key.peer_id),
         )
 
     def _key(self, params: NetworkParams) -> PrivateKey:
@@ -214,7 +215,10 @@ async def open_node(
                 if composition.work is not None:
                     await nursery.start(composition.work.run)
                 await nursery.start(composition.snapshotter.run)
+                trace_file = composition.watchers.trace_file
                 try:
+                    if trace_file is not None:
+                        await nursery.start(trace_file.run)
                     await nursery.start(node.run)
                     for params in composition.settings.network:
                         await node.start_network(params)
@@ -228,6 +232,8 @@ async def open_node(
                         await node.stop()
                     if composition.work is not None:
                         composition.work.stop()
+                    if trace_file is not None:
+                        await trace_file.aclose()
                     node.close()
                     nursery.cancel_scope.cancel()
     finally:

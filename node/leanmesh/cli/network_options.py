@@ -20,6 +20,7 @@ FLAG_KEYS = {
     "signing": "network.0.signing",
     "message_id": "network.0.message_id",
     "metrics": "web.listen",
+    "trace": "trace.file",
     "nats": "nats.0.url",
     "workers": "workers.count",
 }
@@ -77,6 +78,9 @@ _OPTIONS = {
         "--nats",
         metavar="URL",
         help="Carry delivered messages into a NATS JetStream; see docs/scale-out.md.",
+    ),
+    "trace": click.option(
+        "--trace", metavar="FILE", help="Append every event to FILE as JSON lines (see docs/trace.md)."
     ),
     "log_format": click.option(
         "--log-format",

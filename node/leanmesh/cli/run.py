@@ -32,6 +32,7 @@ from leanmesh.workers import WorkersReady, run_workers, worker_command
     "metrics",
     "nats",
     "workers",
+    "trace",
     "log_format",
 )
 @click.option(

@@ -15,6 +15,7 @@ from leanmesh.metrics import (
     catalog_lag,
     catalog_lean,
     catalog_node,
+    catalog_trace,
     catalog_work,
     catalog_workers,
 )
@@ -27,6 +28,7 @@ CATALOG: tuple[FamilySpec, ...] = (
     *catalog_workers.FAMILIES,
     *catalog_work.FAMILIES,
     *catalog_lag.FAMILIES,
+    *catalog_trace.FAMILIES,
     *catalog_bridge.FAMILIES,
 )
 

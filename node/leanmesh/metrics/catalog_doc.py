@@ -13,6 +13,7 @@ from leanmesh.metrics import (
     catalog_lag,
     catalog_lean,
     catalog_node,
+    catalog_trace,
     catalog_work,
     catalog_workers,
 )
@@ -28,6 +29,7 @@ PARTS: tuple[tuple[str, Sequence[FamilySpec]], ...] = (
     ("Work", catalog_work.FAMILIES),
     ("Workers", catalog_workers.FAMILIES),
     ("Duplicate lag", catalog_lag.FAMILIES),
+    ("The trace", catalog_trace.FAMILIES),
     ("Sinks", catalog_bridge.FAMILIES),
 )
 

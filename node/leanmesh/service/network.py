@@ -282,6 +282,7 @@ class Network:
 
     def _on_closed(self, connection: Connection, reason: CloseReason, detail: str) -> None:
         self.journal.parted(connection, reason, detail)
+        self.watchers.parted(connection, trio.current_time())
         if self.life is not None:
             self.life.identify.forget(connection)
             self.life.gossip.on_connection_closed()
@@ -292,6 +293,7 @@ class Network:
         async def meet() -> None:
             told = await life.identify.ask(connection)
             self.journal.met(connection, told.agent_version)
+            self.watchers.met(connection, told.agent_version, trio.current_time())
             await life.gossip.serve_connection(connection, told.agent_version)
 
         await blame(connection, meet)

@@ -6,6 +6,7 @@ import attrs
 from attrs.validators import ge, gt, le
 
 from leanmesh.errors import LocalError
+from leanmesh.metrics.sampling import check_sample_rate
 
 # Slots of the C array; see ffi/cells.h.
 NETWORK_ID_LIMIT = 64
@@ -82,6 +83,23 @@ class ServiceParams:
     restart_limit_s: float = attrs.field(default=60.0, validator=gt(0.0))
     # Publishing to a topic that nobody takes is an error after this time.
     publish_timeout_s: float = attrs.field(default=5.0, validator=ge(0.0))
+
+
+@attrs.frozen(kw_only=True)
+class TraceParams:
+    """The trace of events in a file: JSON lines in the vocabulary of go-libp2p-pubsub."""
+
+    # Appended to; without a file there is no trace.  `--trace FILE` sets it.
+    file: str | None = None
+    # One of so many messages has its lines, a power of two; peers and meshes always have theirs.
+    sample_rate: int = 1
+    # No file of ours fills a disk: an hour at 1,000 messages/s with five duplicates each.
+    limit_bytes: int = attrs.field(default=8 * 1024 * 1024 * 1024, validator=gt(0))
+    # What waits for the disk: some seconds of that.  Beyond it lines are dropped and counted.
+    queue_limit_bytes: int = attrs.field(default=16 * 1024 * 1024, validator=gt(0))
+
+    def __attrs_post_init__(self) -> None:
+        check_sample_rate("sample_rate", self.sample_rate)
 
 
 @attrs.frozen(kw_only=True)
