@@ -320,3 +320,33 @@ async def test_connections_and_meshes_are_told_as_events(
         "disconnected",
         "prune",
     ]
+
+
+@pytest.mark.parametrize("turns", range(0, 48, 3))
+async def test_a_node_can_be_cancelled_at_any_moment_of_its_start(autojump_clock, nodes: Nodes, turns: int):
+    await nodes.start(1)
+    tasks = trio.lowlevel.current_statistics().tasks_living
+    settings = Settings(
+        network=(
+            NetworkParams(listen=("/ip4/10.0.0.9/tcp/9000",), peers=(nodes.address(1),), topics=(TOPIC,)),
+        )
+    )
+
+    async def cancel(scope: trio.CancelScope) -> None:
+        for _ in range(turns):
+            await trio.lowlevel.checkpoint()
+        scope.cancel()
+
+    async with trio.open_nursery() as nursery:
+        with trio.CancelScope() as scope:
+            nursery.start_soon(cancel, scope)
+            async with (
+                open_node(settings, hosts={0: nodes.memory.host("10.0.0.9")}) as node,
+                node.subscribe(TOPIC) as messages,
+            ):
+                await messages.receive()
+    assert scope.cancelled_caught
+    # What it began at the other node has ended too.
+    await trio.sleep(30)
+    assert trio.lowlevel.current_statistics().tasks_living == tasks
+    assert nodes[1].peers() == []
