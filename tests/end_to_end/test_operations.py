@@ -32,6 +32,7 @@ from leanmesh.web.server import HttpServer
 FOLDER = Path(__file__).parent.parent.parent / "docs/operations"
 RULES = FOLDER / "rules.yml"
 DASHBOARD = json.loads((FOLDER / "dashboard.json").read_text())
+LISTEN = "/ip4/127.0.0.1/tcp/0"
 LEANMESH = (sys.executable, "-m", "leanmesh")
 TIMEOUT_S = 60
 
@@ -158,6 +159,11 @@ def running(*arguments: str, **environment: str) -> Iterator[dict]:
                 drain.join(TIMEOUT_S)
 
 
+def listens(ready: dict) -> str:
+    """Where the first network of a process is reached."""
+    return ready["networks"][0]["listen"][0]
+
+
 def target_of(ready: dict) -> str:
     return ready["metrics"].removeprefix("http://").removesuffix("/metrics")
 
@@ -218,16 +224,20 @@ async def test_every_query_of_the_dashboard_has_data_and_every_rule_is_evaluated
     with (
         running("devnet", "--nodes", "8", "--rate", "20", LEANMESH_LAG__IS_ON="true") as devnet,
         running("run", "--config", str(settings), "--workers", "2") as workers,
+        running("run", "--listen", LISTEN, "--topic", "news", "--peer", listens(workers)) as lonely,
     ):
         async with trio.open_nursery() as nursery:
-            targets = {"leanmesh": target_of(devnet), "workers": target_of(workers)}
+            # It takes a topic, and its one peer takes none: a living connection and no mesh.
+            targets = {
+                "leanmesh": target_of(devnet),
+                "workers": target_of(workers),
+                "lonely": target_of(lonely),
+            }
             targets["names"] = await start_node_with_names(nursery)
             targets["sinks"] = await nursery.start(serve_node_with_sink)
             prometheus = await start_prometheus(nursery, tmp_path, targets, RULES)
             # A connection that ends: its family is there from the first one on.
-            await trio.run_process(
-                [*LEANMESH, "ping", "--count", "1", workers["networks"][0]["listen"][0]], capture_stdout=True
-            )
+            await trio.run_process([*LEANMESH, "ping", "--count", "1", listens(workers)], capture_stdout=True)
             missing = queries()
             with trio.move_on_after(TIMEOUT_S):
                 while missing:
@@ -239,4 +249,10 @@ async def test_every_query_of_the_dashboard_has_data_and_every_rule_is_evaluated
             names = re.findall(r"- (?:alert|record): (\S+)", RULES.read_text())
             assert sorted(rule["name"] for rule in rules) == sorted(names)
             assert [(rule["name"], rule["lastError"]) for rule in rules if rule["health"] != "ok"] == []
+
+            alerts = await prometheus.now("ALERTS")
+            raised = {(labels["alertname"], labels.get("job")) for labels, _ in alerts}
+            assert ("LeanmeshMeshDead", "lonely") in raised
+            # A machine with too much to do may be late; a network that is well has no other trouble.
+            assert {name for name, job in raised if job == "leanmesh" and not name.endswith("Late")} == set()
             nursery.cancel_scope.cancel()
