@@ -13,7 +13,7 @@ from leanmesh.gossip.state import PeerState, State, Target, Topic
 from leanmesh.identity.peer_id import PeerId
 
 
-@attrs.frozen
+@attrs.define
 class PublishReceipt:
     """What became of a message of ours.  No peer at all is for the caller to judge."""
 

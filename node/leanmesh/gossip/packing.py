@@ -85,6 +85,10 @@ def fill(bodies: list[bytes], fields: list[bytes], dialect: Dialect) -> list[byt
 
     Messages begin in the last control RPC.  One that exceeds the limit alone goes alone.
     """
+    size_bytes = sum(map(len, fields))
+    if not bodies and size_bytes <= dialect.rpc_bytes and len(fields) <= dialect.publishes:
+        # Nearly always messages alone, and all of them go together.
+        return [b"".join((encode_varint(size_bytes), *fields))] if fields else []
     *ahead, body = bodies or [b""]
     rpcs = [b"".join((encode_varint(len(each)), each)) for each in ahead]
     limit_bytes = dialect.rpc_bytes

@@ -111,7 +111,7 @@ class Signer:
 
 def plain_message(topic: str, data: bytes) -> Message:
     """An own message under StrictNoSign."""
-    return Message(topic, data, None, None, None, None, entries.message(topic.encode(), data))
+    return Message(topic, data, None, None, None, None, entries.plain_message(topic.encode(), data))
 
 
 def _signed_bytes(message: Message) -> bytes:

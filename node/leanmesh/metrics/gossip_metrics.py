@@ -76,12 +76,22 @@ class GossipMetrics(Observer):
     _outcomes: dict[str, int] = attrs.field(init=False)
     _indexes: dict[tuple[str, str], int] = attrs.field(factory=dict[tuple[str, str], int], init=False)
     _dropped: dict[str, int] = attrs.field(init=False)
+    # Places of the number and of the bytes.
+    _rpcs_received: tuple[int, int] = attrs.field(init=False)
+    _rpcs_sent: tuple[int, int] = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
         cells = self.cells
         self._words = cells.words
         self._other = self._make_topic(OTHER)
         self._outcomes = {outcome: cells.counter(MESSAGES, INBOUND, outcome) for outcome in OUTCOMES}
+        self._rpcs_received, self._rpcs_sent = (
+            (
+                cells.counter(gossipsub.RPCS, self.network_id, direction),
+                cells.counter(gossipsub.RPC_BYTES, self.network_id, direction),
+            )
+            for direction in (INBOUND, OUTBOUND)
+        )
         reasons = ("full", "expired", "withdrawn", "peer_gone")
         self._dropped = {reason: cells.counter(OUTBOX_DROPPED, reason) for reason in reasons}
         for spec in gossipsub.FAMILIES:
@@ -189,13 +199,15 @@ class GossipMetrics(Observer):
 
     def rpc_received(self, peer: bytes, size_bytes: int, now_s: float) -> None:
         """See Observer."""
-        self._count(gossipsub.RPCS, INBOUND)
-        self._count(gossipsub.RPC_BYTES, INBOUND, size_bytes)
+        words, (rpcs_index, bytes_index) = self._words, self._rpcs_received
+        words[rpcs_index] += 1
+        words[bytes_index] += size_bytes
 
     def rpcs_sent(self, rpcs: int, size_bytes: int) -> None:
         """The writer has taken so many RPCs out of an outbox; not the core's to observe."""
-        self._count(gossipsub.RPCS, OUTBOUND, rpcs)
-        self._count(gossipsub.RPC_BYTES, OUTBOUND, size_bytes)
+        words, (rpcs_index, bytes_index) = self._words, self._rpcs_sent
+        words[rpcs_index] += rpcs
+        words[bytes_index] += size_bytes
 
     def rpc_refused(self, peer: bytes, reason: str, size_bytes: int, now_s: float) -> None:
         """See Observer."""

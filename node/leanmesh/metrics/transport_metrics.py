@@ -52,6 +52,9 @@ class TransportMetrics:
     cells: Cells
     _connected: dict[bytes, int] = attrs.field(factory=dict[bytes, int], init=False)
     _counters: dict[tuple[str, ...], int] = attrs.field(factory=dict[tuple[str, ...], int], init=False)
+    # By transport: these two are counted for every chunk.
+    _received_bytes: dict[str, int] = attrs.field(factory=dict[str, int], init=False)
+    _sent_bytes: dict[str, int] = attrs.field(factory=dict[str, int], init=False)
     _handshakes: dict[tuple[str, bool], Histogram] = attrs.field(
         factory=dict[tuple[str, bool], Histogram], init=False
     )
@@ -113,11 +116,19 @@ class TransportMetrics:
 
     def bytes_received(self, transport: str, size_bytes: int) -> None:
         """A chunk came."""
-        self._add(node.TRANSPORT_BYTES, (transport, "inbound"), size_bytes)
+        index = self._received_bytes.get(transport)
+        if index is None:
+            index = self.cells.counter(node.TRANSPORT_BYTES, transport, "inbound")
+            self._received_bytes[transport] = index
+        self.cells.words[index] += size_bytes
 
     def bytes_sent(self, transport: str, size_bytes: int) -> None:
         """A chunk went."""
-        self._add(node.TRANSPORT_BYTES, (transport, "outbound"), size_bytes)
+        index = self._sent_bytes.get(transport)
+        if index is None:
+            index = self.cells.counter(node.TRANSPORT_BYTES, transport, "outbound")
+            self._sent_bytes[transport] = index
+        self.cells.words[index] += size_bytes
 
     def _dialed(self, transport: str, result: str) -> None:
         self._add(node.DIALS, (transport, result))

@@ -18,7 +18,7 @@ from leanmesh.transport.interface import Stream
 
 LOGGER = logging.getLogger(__name__)
 
-# As much as the writer takes from an outbox at once: a full Noise frame's worth.
+# As much as is taken from an outbox at once: about four Noise frames, what one send of the system takes.
 BATCH_BYTES = 256 * 1024
 
 

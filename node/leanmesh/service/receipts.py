@@ -9,7 +9,7 @@ from leanmesh.gossip.outbox import Outbox
 from leanmesh.identity.peer_id import PeerId
 
 
-@attrs.frozen
+@attrs.define
 class Receipt:
     """What became of one published message.
 

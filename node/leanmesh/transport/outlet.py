@@ -58,7 +58,7 @@ class Outlet:
 
     def flush(self) -> None:
         """Offer the network all that waits."""
-        if self.is_held or self.is_blocked or self.is_closed:
+        if self.is_held or self.is_blocked or self.is_closed or not (self.queued or self._sealed):
             return
         sent = 0
         try:
