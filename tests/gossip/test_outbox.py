@@ -415,3 +415,41 @@ class OutboxMachine(RuleBasedStateMachine):
 
 
 TestOutboxMachine = OutboxMachine.TestCase
+
+
+# Readiness.
+
+
+@pytest.mark.parametrize(
+    ("fill", "take_back"),
+    [
+        (lambda box: box.put(b"id", HELLO.field, 0.0), lambda box: box.withdraw(b"id")),
+        (lambda box: box.put(b"id", HELLO.field, 0.0), lambda box: box.expire(1_000.0)),
+        (lambda box: box.graft("t"), lambda box: box.cancel_graft("t")),
+        (lambda box: box.iwant([b"id"]), lambda box: box.cancel_iwant(b"id")),
+        (lambda box: box.ihave("t", [b"id"]), lambda box: box.forget_ihave()),
+    ],
+    ids=["withdraw", "expire", "cancel_graft", "cancel_iwant", "forget_ihave"],
+)
+def test_an_outbox_emptied_by_taking_back_is_said_to_be_ready_when_it_fills_again(fill, take_back):
+    said: list[Outbox] = []
+    box = Outbox(dialect_for("/meshsub/1.2.0", ""), LIMITS, said.append)
+    fill(box)
+    assert said == [box]
+    assert take_back(box)
+    # Whoever writes has looked by now, and found nothing to write.
+    assert box.is_empty
+    said.clear()
+    fill(box)
+    fill(box)
+    assert said == [box]
+
+
+def test_an_outbox_that_still_holds_something_is_not_said_to_be_ready_twice():
+    said: list[Outbox] = []
+    box = Outbox(dialect_for("/meshsub/1.2.0", ""), LIMITS, said.append)
+    box.put(b"one", HELLO.field, 0.0)
+    box.put(b"two", HELLO.field, 0.0)
+    assert box.withdraw(b"one")
+    box.put(b"three", HELLO.field, 0.0)
+    assert said == [box]
