@@ -45,7 +45,7 @@ def run() -> Iterator[Result]:
     best: dict[str, list[Relayed]] = {name: [] for name in names}
     for _ in range(ROUNDS):
         for name in names:
-            runs = [trio.run(_relay, name, rate) for rate in SATURATING[name]]
+            runs = [trio.run(relay, name, rate) for rate in SATURATING[name]]
             best[name].append(max(runs, key=lambda one: one.per_cpu_s))
     against = f"1 KiB, unsigned, to {SUBSCRIBERS} peers, saturated"
     for name in names:
@@ -59,15 +59,25 @@ def run() -> Iterator[Result]:
             ours.per_cpu_s / theirs.per_cpu_s for ours, theirs in zip(best[LEANMESH], best[name], strict=True)
         )
         yield at_least(f"times_{name}", times, "x", 1.0, "messages per CPU-second")
-    steady = trio.run(_relay, LEANMESH, STEADY_PER_S)
+    steady = trio.run(relay, LEANMESH, STEADY_PER_S)
     yield note(f"{LEANMESH}.at_{STEADY_PER_S}", 1e6 / steady.per_cpu_s, "us", f"{STEADY_PER_S} messages/s")
     yield note("load", os.getloadavg()[0], "running tasks", f"on {os.cpu_count()} cores")
 
 
-async def _relay(name: str, rate: int) -> Relayed:
+async def relay(name: str, rate: int, *flags: str) -> Relayed:
+    """What one contestant relays in a few seconds; rate 0: as much as goes."""
     async with trio.open_nursery() as nursery:
         contestant = await start(
-            nursery, name, "--topic", TOPIC, "--signing", "none", "--subscribe-only", "--report", "summary"
+            nursery,
+            name,
+            "--topic",
+            TOPIC,
+            "--signing",
+            "none",
+            "--subscribe-only",
+            "--report",
+            "summary",
+            *flags,
         )
         program = [sys.executable, str(HERE / "programs/relay_load.py"), contestant.address]
         load = await start_program(nursery, "load", program)

@@ -13,6 +13,7 @@ from itertools import islice
 import attrs
 import leanmesh
 import trio
+from leanmesh.metrics.params import CollectorParams
 
 # Published in one go, and written before the next ones: a publisher that outruns its peers would lose.
 BATCH = 64
@@ -114,7 +115,8 @@ async def main(options: argparse.Namespace) -> None:
     network = leanmesh.NetworkParams(
         listen=tuple(options.listen), peers=tuple(options.peer), signing=options.signing
     )
-    settings = leanmesh.Settings(network=(network,))
+    collector = CollectorParams(is_on=not options.unmetered)
+    settings = leanmesh.Settings(network=(network,), collector=collector)
     start = trio.Event()
     if not options.hold:
         start.set()
@@ -152,7 +154,7 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="leanmesh peer")
     for name in ("listen", "peer", "topic"):
         parser.add_argument(f"--{name}", action="append", default=[])
-    for name in ("hold", "subscribe-only", "publish-only"):
+    for name in ("hold", "subscribe-only", "publish-only", "unmetered"):
         parser.add_argument(f"--{name}", action="store_true")
     parser.add_argument("--signing", choices=("strict", "none"), default="strict")
     parser.add_argument("--report", choices=("summary",), default="summary")
