@@ -134,6 +134,55 @@ async def test_a_callable_of_asyncio_runs_in_asyncio():
     assert said(sink) == {"acked": 2}
 
 
+class Engine:
+    """A callable that is a context manager too, for either library."""
+
+    def __init__(self) -> None:
+        self.events: list[str] = []
+
+    async def __aenter__(self) -> None:
+        self.events.append("entered")
+
+    async def __aexit__(self, *error: object) -> None:
+        self.events.append("left")
+
+    async def __call__(self, batch: Sequence[ReceivedMessage]) -> None:
+        self.events.append(f"{len(batch)} messages")
+
+
+@pytest.mark.parametrize("library", ["trio", "asyncio"])
+async def test_a_callable_that_is_a_context_manager_is_entered_first_and_left_last(library: str):
+    engine = Engine()
+    async with open_node(SETTINGS) as node:
+        sink = node.add_sink("engine", engine, library=library)
+        put(sink, b"a", b"b")
+        with trio.fail_after(10):
+            await settled(sink)
+        put(sink, b"c")
+    assert engine.events == ["entered", "2 messages", "1 messages", "left"]
+    assert said(sink) == {"acked": 3}
+
+
+@pytest.mark.parametrize("library", ["trio", "asyncio"])
+async def test_an_engine_that_cannot_be_entered_is_tried_again(library: str, caplog):
+    class LateEngine(Engine):
+        async def __aenter__(self) -> None:
+            await super().__aenter__()
+            if len(self.events) < 3:
+                raise OSError("not yet")
+
+    engine = LateEngine()
+    settings = Settings(network=SETTINGS.network, service=ServiceParams(restart_first_s=0.01))
+    async with open_node(settings) as node:
+        sink = node.add_sink("engine", engine, library=library)
+        put(sink, b"a")
+        with trio.fail_after(10):
+            await settled(sink)
+        assert node.contained.counts == {"sink:engine": 2}
+    assert engine.events == ["entered", "entered", "entered", "1 messages", "left"]
+    assert said(sink) == {"acked": 1}
+
+
 async def test_a_callable_of_asyncio_that_hangs_is_ended_with_its_node():
     async def deliver_aio(batch: Sequence[ReceivedMessage]) -> None:
         await asyncio.sleep(3600)

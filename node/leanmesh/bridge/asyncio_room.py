@@ -7,10 +7,11 @@ does not reach another, and nothing in it outlives the sink.
 import asyncio
 import logging
 from collections.abc import AsyncGenerator, Coroutine, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, TypeVar, cast
 
 import attrs
+import trio
 import trio_asyncio  # pyright: ignore[reportMissingTypeStubs]
 
 from leanmesh.service import Deliver, Outcome, ReceivedMessage
@@ -18,6 +19,9 @@ from leanmesh.service import Deliver, Outcome, ReceivedMessage
 LOGGER = logging.getLogger(__name__)
 
 Result = TypeVar("Result")
+
+# What a client library may take to say goodbye.
+CLOSE_TIMEOUT_S = 1.0
 
 
 @attrs.frozen
@@ -48,7 +52,7 @@ async def open_asyncio(name: str) -> AsyncGenerator[AsyncioRoom]:
 
 @asynccontextmanager
 async def in_asyncio(deliver_aio: Deliver) -> AsyncGenerator[Deliver]:
-    """Make a callable of asyncio one of Trio."""
+    """Make a callable of asyncio one of Trio; if it is a context manager it is entered and left here."""
     async with open_asyncio("sink") as room:
 
         async def call_aio(batch: Sequence[ReceivedMessage]) -> Mapping[Outcome, int] | None:
@@ -57,4 +61,21 @@ async def in_asyncio(deliver_aio: Deliver) -> AsyncGenerator[Deliver]:
         async def deliver(batch: Sequence[ReceivedMessage]) -> Mapping[Outcome, int] | None:
             return await room.run(call_aio(batch))
 
-        yield deliver
+        if not isinstance(deliver_aio, AbstractAsyncContextManager):
+            yield deliver
+            return
+        context = cast("AbstractAsyncContextManager[object]", deliver_aio)
+        await room.run(_enter_aio(context))
+        try:
+            yield deliver
+        finally:
+            with trio.move_on_after(CLOSE_TIMEOUT_S, shield=True):
+                await room.run(_leave_aio(context))
+
+
+async def _enter_aio(context: AbstractAsyncContextManager[object]) -> None:
+    await context.__aenter__()
+
+
+async def _leave_aio(context: AbstractAsyncContextManager[object]) -> None:
+    await context.__aexit__(None, None, None)

@@ -258,6 +258,7 @@ class Node:
         returned.  Returning means that they are safe; those that will never be it
         may count in a mapping from Outcome.REFUSED or TOO_LARGE to their number.  When it raises
         the batch is lost and counted: whoever wants another attempt makes it inside.
+        A callable that is an async context manager too is entered first and left last.
         The mesh never waits for it: `queue_limit` messages may, and one more is
         dropped by `overflow`, which cannot be `wait`.  `topics` are taken for it;
         without them it gets those that the network takes.

@@ -6,9 +6,9 @@ the mesh does not wait for it: see sink_queue.py.
 
 import logging
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, nullcontext
 from functools import partial
-from typing import Literal, Protocol
+from typing import Literal, Protocol, cast
 
 import attrs
 import trio
@@ -25,7 +25,8 @@ Library = Literal["trio", "asyncio"]
 
 Deliver = Callable[[Sequence[ReceivedMessage]], Awaitable[Mapping[Outcome, int] | None]]
 """Takes a batch to an engine.  Returning means that the engine has all of it, but for those messages
-that a returned mapping says were refused or too large.  Raising means that the batch is lost."""
+that a returned mapping says were refused or too large.  Raising means that the batch is lost.
+A callable that is an async context manager too is entered before the first batch and left after the last."""
 
 InAsyncio = Callable[[Deliver], AbstractAsyncContextManager[Deliver]]
 """Makes a callable that needs asyncio one that needs Trio, for as long as the context lasts."""
@@ -173,9 +174,25 @@ async def deliver_all(
     *,
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
-    """Hand batches to a callable, one at a time, until the queue is closed and empty."""
-    queue.books.is_connected = True
+    """Hand batches to a callable, one at a time, until the queue is closed and empty.
+
+    Started at once: the engine may be away.  A callable that is a context manager too is used within it.
+    """
     task_status.started()
+    async with _context_of(deliver):
+        queue.books.is_connected = True
+        await _deliver_batches(deliver, contained, batch_limit, queue)
+
+
+def _context_of(deliver: object) -> AbstractAsyncContextManager[object]:
+    if isinstance(deliver, AbstractAsyncContextManager):
+        return cast("AbstractAsyncContextManager[object]", deliver)
+    return nullcontext()
+
+
+async def _deliver_batches(
+    deliver: Deliver, contained: ContainedErrors, batch_limit: int, queue: SinkQueue
+) -> None:
     while batch := await queue.take(batch_limit):
         with contained.contain(f"sink:{queue.name}"):
             for outcome, count in _checked(await deliver(batch), len(batch)).items():
@@ -192,8 +209,9 @@ async def _deliver_all_within(
     *,
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
+    task_status.started()
     async with opened() as deliver:
-        await deliver_all(deliver, contained, batch_limit, queue, task_status=task_status)
+        await deliver_all(deliver, contained, batch_limit, queue)
 
 
 def _checked(answer: Mapping[Outcome, int] | None, count: int) -> dict[Outcome, int]:
