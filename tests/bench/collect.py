@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterable, Iterator
 from random import Random
 
+import observing
 import trio
 from contestants import LEANMESH
 from gossip import DRAIN_BYTES
@@ -59,6 +60,7 @@ def run() -> Iterator[Result]:
     )
     ratio = statistics.median(on / off for on, off in zip(node_us[True], node_us[False], strict=True))
     yield note("metering.nodes", 100 * (ratio - 1), "%", "whole nodes in turns: mostly noise")
+    yield from observing.run()
 
 
 async def _core_us(per_chunk: int) -> dict[tuple[str, bool], float]:
