@@ -149,6 +149,30 @@ async def test_off_no_cell_is_made_and_the_same_is_delivered(nodes: Nodes, nurse
             node.metric("leanmesh_work_total", "gossip", TOPIC, "first")
 
 
+async def test_saturated_and_stopped_in_the_middle_everything_that_was_done_is_on_the_page(
+    nodes: Nodes, nursery, autojump_clock
+):
+    everyone = await nodes.start_all(4)
+    await nodes.wait_for_meshes(3)
+    inboxes = [await collect(nursery, node) for node in everyone]
+    for number, node in enumerate(everyone):
+        await node.publish_batch(TOPIC, [b"%d %d" % (number, message) for message in range(500)])
+    await inboxes[0].wait_for(300)
+    for number in range(1, 5):
+        await nodes.stop(number)
+
+    for node in everyone:
+        await node.refresh_metrics()
+        done = counts(node)
+        received = node.metric("gossipsub_topic_msg_recv_counts_unfiltered_total", "0", TOPIC)
+        first = node.metric("gossipsub_topic_msg_recv_counts_total", "0", TOPIC)
+        assert 300 <= first <= 1500
+        assert done["publish", TOPIC, "publish"] == 500
+        assert done["gossip", TOPIC, "first"] == first
+        assert done["gossip", TOPIC, "duplicate"] == received - first
+        assert sum(done.values()) == sum(work.count for work in node.meter.collector.figures().values())
+
+
 async def test_the_figures_of_a_stopped_node_are_still_there(nodes: Nodes, nursery, autojump_clock):
     one, two = await nodes.start_all(2)
     await nodes.wait_for_meshes(1)
