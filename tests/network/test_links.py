@@ -3,6 +3,7 @@
 import pytest
 import trio
 from leanmesh.gossip.params import GossipParams
+from leanmesh.gossip.router import Router
 from leanmesh.service.params import ServiceParams
 from leanmesh.transport.errors import CloseReason
 from leanmesh.transport.interface import Stream
@@ -260,3 +261,31 @@ async def test_a_peer_that_reads_nothing_is_slow_and_harms_no_one(
     assert nodes[1].metric("leanmesh_outbox_dropped_total", "full") == dropped
     for number in (1, 2, 3, 4):
         assert len(nodes[number].mesh(TOPIC)) >= 3
+
+
+@pytest.mark.parametrize("at_once", [False, True])
+async def test_links_that_end_on_both_sides_settle_and_do_not_end_each_other_for_ever(
+    autojump_clock, nodes: Nodes, monkeypatch: pytest.MonkeyPatch, at_once: bool
+):
+    added: list[bytes] = []
+    add_peer = Router.add_peer
+
+    def counting(router: Router, peer, *args, **kwargs) -> None:
+        added.append(peer)
+        add_peer(router, peer, *args, **kwargs)
+
+    monkeypatch.setattr(Router, "add_peer", counting)
+    await nodes.start_all(2)
+    await nodes.wait_for_meshes(1)
+    added.clear()
+    nodes[1].network().live.gossip.links[nodes.peer(2)].stream.reset()
+    if not at_once:
+        await trio.sleep(0.5)
+    if nodes.peer(1) in nodes[2].network().live.gossip.links:
+        nodes[2].network().live.gossip.links[nodes.peer(1)].stream.reset()
+
+    await trio.sleep(60)
+    assert len(added) <= 4
+    for node in nodes:
+        assert len(node.mesh(TOPIC)) == 1
+        assert len(node.network().live.switch.connections) == 1
