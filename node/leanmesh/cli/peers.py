@@ -7,7 +7,7 @@ import click
 from rich.table import Table
 
 from leanmesh.cli.asking import DEFAULT_API, ask
-from leanmesh.cli.tables import short_peer, show
+from leanmesh.cli.tables import short_peer, show, whole
 
 _API = click.option("--api", default=DEFAULT_API, show_default=True, metavar="URL", help="The node to ask.")
 _JSON = click.option("--json", "is_json", is_flag=True, help="Print the API's answer as it is.")
@@ -22,7 +22,7 @@ def peers(api: str, *, is_json: bool) -> None:
     if is_json:
         click.echo(json.dumps(facts, indent=2))
         return
-    table = Table("net", "peer", "agent", "dir", "protocol", "meshes", "rtt ms", "outbox", "for")
+    table = Table("net", whole("peer"), "agent", "dir", "protocol", "meshes", "rtt ms", "outbox", "for")
     for peer in facts["peers"]:
         rtt_s = peer["rtt_s"]
         table.add_row(
@@ -71,7 +71,9 @@ def mesh(api: str, links: int, *, is_json: bool) -> None:
 
 
 def _show_links(links: list[dict[str, Any]], count: int) -> None:
-    table = Table("net", "topic", "peer", "grafted by", "why", "for", "ended", "first with", title="links")
+    table = Table(
+        "net", "topic", whole("peer"), "grafted by", "why", "for", "ended", "first with", title="links"
+    )
     shown = links[max(0, len(links) - count) :]
     for link in shown:
         table.add_row(

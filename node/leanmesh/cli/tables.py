@@ -3,7 +3,7 @@
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 
 def show(table: Table, summary: str) -> None:
@@ -11,6 +11,11 @@ def show(table: Table, summary: str) -> None:
     console = Console()
     console.print(table)
     console.print(summary)
+
+
+def whole(header: str) -> Column:
+    """A column that is never cut off, where the terminal is too narrow for all of them."""
+    return Column(header, no_wrap=True)
 
 
 def short_peer(peer: Any) -> str:
