@@ -23,15 +23,16 @@ class Silent(Observer):
     pass
 
 
-def test_combined_observers_are_all_called_and_those_with_nothing_to_say_are_not():
-    one, other = Counting(), Counting()
-    both = combined(one, Silent(), other)
-    both.grafted(PEER, "news", GraftReason.RANDOM, 1.0)
-    assert one.calls == other.calls == [(PEER, "news", GraftReason.RANDOM, 1.0)]
-    both.left("news", 2.0)
+@pytest.mark.parametrize("count", [2, 3, 4, 5])
+def test_combined_observers_are_all_called_and_those_with_nothing_to_say_are_not(count: int):
+    some = [Counting() for _ in range(count)]
+    together = combined(Silent(), *some, Silent())
+    together.grafted(PEER, "news", GraftReason.RANDOM, 1.0)
+    assert [one.calls for one in some] == [[(PEER, "news", GraftReason.RANDOM, 1.0)]] * count
+    together.left("news", 2.0)
 
     # One that is alone in it is called as directly as if there were no other.
-    assert combined(one, Silent()).grafted == one.grafted
+    assert combined(some[0], Silent()).grafted == some[0].grafted
 
 
 def test_what_happens_in_a_mesh_is_told_with_its_reason(caplog: pytest.LogCaptureFixture):
