@@ -7,7 +7,7 @@ import click
 from rich.table import Table
 
 from leanmesh.cli.asking import DEFAULT_API, ask
-from leanmesh.cli.tables import short_peer, show
+from leanmesh.cli.tables import short_peer, show, whole
 
 
 @click.command("lag")
@@ -34,7 +34,8 @@ def lag(api: str, *, has_pairs: bool, is_json: bool) -> None:
 
 
 def _show_network(network: dict[str, Any]) -> None:
-    table = Table("peer", "first", "share", "others behind it", "ms p50", "late itself", "ms p50", "ms p99")
+    columns = ("first", "share", "others behind it", "ms p50", "late itself", "ms p50", "ms p99")
+    table = Table(whole("peer"), *columns)
     for peer in network["peers"]:
         behind, late = peer["others_behind"], peer["late"]
         table.add_row(
