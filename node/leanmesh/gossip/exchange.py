@@ -132,12 +132,12 @@ class Exchange:
             for peer_id, peer in self.state.topics[name].mesh.items():
                 if peer is source:
                     continue
-                outbox = peer.outbox
-                untold = [message_id for message_id in message_ids if not outbox.tells(message_id)]
+                untold = peer.outbox.untold(message_ids)
+                if not untold or not peer.outbox.idontwant(untold):
+                    continue
                 if len(untold) == len(message_ids):
-                    if outbox.idontwant(message_ids):
-                        told.append(peer_id)
-                elif untold and outbox.idontwant(untold):
+                    told.append(peer_id)
+                else:
                     self._remember_told([peer_id], name, untold, now_s)
             if told:
                 self._remember_told(told, name, message_ids, now_s)

@@ -53,12 +53,14 @@ class Forward:
         # Only asked whether it holds a peer: the order of a set decides nothing.
         excluded = {source, message.source, *senders} if senders else {source, message.source}
         recipients: list[PeerId] = []
-        for peer_id, unwanted, put in targets:
+        size_bytes = len(field)
+        entry = (field, now_s)
+        for peer_id, unwanted, put_entry in targets:
             if peer_id in excluded:
                 continue
             if message_id in unwanted:
                 observer.spared(peer_id, topic.name, message_id, len(field), now_s)
-            elif (drop := put(message_id, field, now_s)) is None:
+            elif (drop := put_entry(message_id, entry, size_bytes)) is None:
                 recipients.append(peer_id)
             else:
                 observer.copies_dropped(peer_id, drop, 1, now_s)
@@ -93,7 +95,7 @@ class Forward:
         """The mesh, and those who are sent everything: direct peers and floodsub peers."""
         targets = dict(topic.mesh)
         targets.update(self._always(topic))
-        return [(peer.peer, peer.unwanted, peer.outbox.put) for peer in targets.values()]
+        return [(peer.peer, peer.unwanted, peer.outbox.put_entry) for peer in targets.values()]
 
     def _always(self, topic: Topic) -> dict[PeerId, PeerState]:
         threshold = self.state.params.publish_threshold

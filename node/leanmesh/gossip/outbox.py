@@ -99,6 +99,7 @@ class Outbox:
         self._control = PendingControl()
         self._lanes = tuple(_Lane() for _ in Priority)
         self._own, self._forwarded, self._answers = (lane.waiting for lane in self._lanes)
+        self._forwarded_lane = self._lanes[Priority.FORWARDED]
 
     # Messages.
 
@@ -110,19 +111,25 @@ class Outbox:
         `field` is the message's complete publish entry, shared by all outboxes and never copied before it
         is written.  Returns Drop.FULL when the limits turn it away.  An empty outbox takes any one message.
         """
+        return self.put_entry(message_id, (field, now_s), len(field), self._lanes[priority])
+
+    def put_entry(
+        self, message_id: bytes, entry: tuple[bytes, float], size_bytes: int, lane: _Lane | None = None
+    ) -> Drop | None:
+        """The same for what is passed on to many: they share `entry`, the field and since when it waits."""
         if message_id in self._forwarded or message_id in self._own or message_id in self._answers:
             return None
-        lane = self._lanes[priority]
+        lane = lane or self._forwarded_lane
         lane.ledger.put += 1
-        size_bytes = self.size_bytes + len(field)
+        size_bytes += self.size_bytes
         limits = self.limits
         if self.count and (size_bytes > limits.size_bytes or self.count >= limits.messages):
             lane.ledger.full += 1
             self.drops_in_row += 1
             if self.full_since_s is None:
-                self.full_since_s = now_s
+                self.full_since_s = entry[1]
             return Drop.FULL
-        lane.waiting[message_id] = (field, now_s)
+        lane.waiting[message_id] = entry
         self.size_bytes = size_bytes
         self.count += 1
         if not self._is_ready:
@@ -133,10 +140,12 @@ class Outbox:
         """Whether a copy of this message waits."""
         return message_id in self._forwarded or message_id in self._own or message_id in self._answers
 
-    def tells(self, message_id: bytes) -> bool:
-        """Whether what waits tells the peer of this message as soon as an IDONTWANT would."""
+    def untold(self, message_ids: list[bytes]) -> list[bytes]:
+        """The messages of which nothing that waits tells the peer as soon as an IDONTWANT would."""
         dialect = self.dialect
-        return dialect.is_told_by_copies and self.size_bytes <= dialect.rpc_bytes and self.holds(message_id)
+        if not dialect.is_told_by_copies or self.size_bytes > dialect.rpc_bytes:
+            return message_ids
+        return [message_id for message_id in message_ids if not self.holds(message_id)]
 
     def withdraw(self, message_id: bytes) -> bool:
         """Take a waiting copy back because the peer has the message; False when none waits."""

@@ -92,21 +92,18 @@ def fill(bodies: list[bytes], fields: list[bytes], dialect: Dialect) -> list[byt
     *ahead, body = bodies or [b""]
     rpcs = [b"".join((encode_varint(len(each)), each)) for each in ahead]
     limit_bytes = dialect.rpc_bytes
-    # The first part is the control body, which counts as no message.
-    limit_parts = dialect.publishes + 1
-    parts = [body]
+    limit_messages = dialect.publishes
     size_bytes = len(body)
-    for field in fields:
-        size_bytes += len(field)
-        if size_bytes > limit_bytes or len(parts) == limit_parts:
-            size_bytes -= len(field)
+    first = 0
+    for index, field_bytes in enumerate(map(len, fields)):
+        size_bytes += field_bytes
+        if size_bytes > limit_bytes or index - first == limit_messages:
+            size_bytes -= field_bytes
             if size_bytes:
-                rpcs.append(b"".join((encode_varint(size_bytes), *parts)))
-            parts = [b""]
-            size_bytes = len(field)
-        parts.append(field)
+                rpcs.append(b"".join((encode_varint(size_bytes), body, *fields[first:index])))
+            body, first, size_bytes = b"", index, field_bytes
     if size_bytes:
-        rpcs.append(b"".join((encode_varint(size_bytes), *parts)))
+        rpcs.append(b"".join((encode_varint(size_bytes), body, *fields[first:])))
     return rpcs
 
 

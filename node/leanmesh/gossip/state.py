@@ -59,9 +59,9 @@ class PeerState:
     is_cut: bool = False
 
 
-# Whom a message may go to: the peer, what it wants no copy of, and `put` of its outbox.  Looked up
+# Whom a message may go to: the peer, what it wants no copy of, and `put_entry` of its outbox.  Looked up
 # once per change of the mesh instead of once per copy.
-Target = tuple[PeerId, dict[bytes, int], Callable[[bytes, bytes, float], Drop | None]]
+Target = tuple[PeerId, dict[bytes, int], Callable[[bytes, tuple[bytes, float], int], Drop | None]]
 
 
 @attrs.define(eq=False)
