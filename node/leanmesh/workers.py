@@ -34,6 +34,7 @@ from leanmesh.service.node import Node
 from leanmesh.service.params import NetworkParams, WorkerParams
 from leanmesh.service.supervisor import Complete, Supervisor
 from leanmesh.service.worker_api import ask_workers, describe_workers
+from leanmesh.service.worker_life import Unanswered
 from leanmesh.service.worker_messages import (
     Answer,
     Ask,
@@ -109,7 +110,7 @@ async def run_workers(
             settings.workers,
             settings.network,
             command,
-            partial(_settings_for, settings),
+            partial(settings_for, settings),
             worker_cells,
             cells,
             settings.service.stop_timeout_s,
@@ -141,7 +142,7 @@ async def run_workers(
         cells.close()
 
 
-def _settings_for(settings: Settings, networks: tuple[NetworkParams, ...]) -> dict[str, Any]:
+def settings_for(settings: Settings, networks: tuple[NetworkParams, ...]) -> dict[str, Any]:
     """What one worker needs: its networks, and the sinks of these.
 
     A worker that is started again must not wait for a server: its networks are needed.
@@ -157,7 +158,10 @@ def _settings_for(settings: Settings, networks: tuple[NetworkParams, ...]) -> di
 
 
 async def _answer(supervisor: Supervisor, snapshotter: Snapshotter, path: str, request: Request) -> Response:
-    return json_response(await ask_workers(supervisor, path, snapshotter.current.generation))
+    try:
+        return json_response(await ask_workers(supervisor, path, snapshotter.current.generation))
+    except Unanswered as reason:
+        return error_response(HTTPStatus.SERVICE_UNAVAILABLE, str(reason))
 
 
 def _posts(web: WebParams, supervisor: Supervisor) -> Mapping[str, Route]:

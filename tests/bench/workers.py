@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import harness
 import metrics
 import trio
+import worker_restarts
 from harness import Result
 from leanmesh.metrics.cells import Cells, make_memfd
 from leanmesh.metrics.cells_encoder import CellsEncoder
@@ -41,6 +42,7 @@ def run() -> Iterator[Result]:
     yield from adding_up(workers, blocks)
     yield from lateness(workers, blocks)
     yield from replacing(workers, blocks)
+    yield from worker_restarts.measured()
 
 
 def adding_up(workers: WorkerCells, blocks: list[Cells]) -> Iterator[Result]:

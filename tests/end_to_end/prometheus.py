@@ -6,7 +6,7 @@ import socket
 import subprocess
 from functools import partial
 from pathlib import Path
-from urllib.error import URLError
+from urllib.error import HTTPError, URLError
 from urllib.parse import urlencode
 from urllib.request import urlopen
 
@@ -48,6 +48,10 @@ class Prometheus:
         while True:
             try:
                 await self.get("/-/ready")
+            except HTTPError as error:
+                # It answers already, and is not ready: the answer holds a socket.
+                error.close()
+                await trio.sleep(0.1)
             except URLError:
                 await trio.sleep(0.1)
             else:

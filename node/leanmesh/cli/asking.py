@@ -5,6 +5,7 @@ import urllib.error
 import urllib.request
 from typing import Any
 
+from leanmesh.cli.output import say
 from leanmesh.errors import RemoteError
 
 DEFAULT_API = "http://127.0.0.1:9470"
@@ -33,4 +34,6 @@ def ask(api: str, path: str) -> dict[str, Any]:
         facts: dict[str, Any] = json.loads(body)
     except ValueError as error:
         raise RemoteError(f"{url} did not answer with JSON; is a leanmesh node listening there?") from error
+    for missing in facts.get("unanswered", ()):
+        say(f"not all of it: {missing['reason']}")
     return facts

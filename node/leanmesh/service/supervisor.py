@@ -188,8 +188,8 @@ class Supervisor:
             self._is_asked = trio.Event()
             while self._recycling:
                 number = next(iter(self._recycling))
-                await self._recycle(self.workers[number], self._recycling[number])
-                del self._recycling[number]
+                # Taken out first: who asks from now on means the process that is about to start.
+                await self._recycle(self.workers[number], self._recycling.pop(number))
 
     async def _recycle(self, worker: Worker, reason: str) -> None:
         tell("worker_recycled", f"{worker.name} is recycled: {reason}", worker=worker.number, reason=reason)

@@ -13,9 +13,15 @@ from leanmesh.service.supervisor import Supervisor
 from leanmesh.service.worker import Worker
 from leanmesh.service.worker_life import Unanswered
 
+# The page whose facts the supervisor has itself.
+NODE = "/api/node"
+
 
 async def ask_workers(supervisor: Supervisor, path: str, generation: int) -> dict[str, Any]:
-    """The page under `path`: the lists of all workers as one, by network; `unanswered` names the rest."""
+    """The page under `path`: the lists of all workers as one, by network; `unanswered` names the rest.
+
+    Unanswered when nobody has answered; who the networks are is known even then.
+    """
     answers: dict[int, dict[str, Any]] = {}
     unanswered: dict[int, str] = {}
 
@@ -28,8 +34,10 @@ async def ask_workers(supervisor: Supervisor, path: str, generation: int) -> dic
     async with trio.open_nursery() as nursery:
         for worker in supervisor.workers:
             nursery.start_soon(ask, worker)
+    if not answers and path != NODE:
+        raise Unanswered("; ".join(unanswered[number] for number in sorted(unanswered)))
     merged = _merged([answers[number] for number in sorted(answers)])
-    if path == "/api/node":
+    if path == NODE:
         for worker in supervisor.workers:
             _add_networks(merged, worker, is_running=worker.number in answers)
     if "generation" in merged:
@@ -72,12 +80,12 @@ def _ids(worker: Worker) -> list[int]:
 
 
 def _merged(answers: list[dict[str, Any]]) -> dict[str, Any]:
-    """Lists one after the other; of everything else the first."""
+    """Lists one after the other, numbers added up; of everything else the first."""
     merged: dict[str, Any] = {}
     for answer in answers:
         for key, value in answer.items():
-            if isinstance(value, list) and isinstance(merged.get(key), list):
-                merged[key] = [*merged[key], *value]
+            if key in merged and isinstance(value, list | int):
+                merged[key] += value
             else:
                 merged.setdefault(key, value)
     return merged
