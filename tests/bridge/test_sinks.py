@@ -207,6 +207,19 @@ async def test_a_node_that_stops_carries_away_what_is_queued(autojump_clock):
     assert said(sink) == {"acked": 3}
 
 
+async def test_a_network_that_is_stopped_ends_its_sinks_once_they_are_empty(autojump_clock):
+    async def deliver(batch: Sequence[ReceivedMessage]) -> None:
+        await trio.sleep(0.2)
+
+    async with open_node(SETTINGS) as node:
+        sink = node.add_sink("engine", deliver, batch_limit=1)
+        put(sink, b"a", b"b")
+        await node.stop_network(0)
+        await sink.ended.wait()
+        assert said(sink) == {"acked": 2}
+        assert list(node.sinks) == []
+
+
 async def test_a_node_that_stops_waits_for_no_engine_longer_than_it_is_told(autojump_clock):
     async with open_node(SETTINGS) as node:
         sink = node.add_sink("engine", stall, batch_limit=2)
