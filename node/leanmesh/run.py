@@ -26,6 +26,7 @@ from leanmesh.metrics.cells import Cells, runtime_directory
 from leanmesh.metrics.mesh_peers import add_mesh_peers
 from leanmesh.metrics.process import add_process_metrics
 from leanmesh.metrics.snapshotter import Snapshotter
+from leanmesh.metrics.sources import Sources
 from leanmesh.service.api import PAGES
 from leanmesh.service.descriptors import descriptor_shortage, raise_descriptor_limit
 from leanmesh.service.events import tell
@@ -92,6 +93,7 @@ class Composition:
     hosts: Mapping[int, MemoryHost] = attrs.field(factory=dict[int, MemoryHost])
     seed: int | None = None
     _keys: dict[int, PrivateKey] = attrs.field(factory=dict[int, PrivateKey])
+    _sources: Sources = attrs.field(factory=Sources)
     contained: ContainedErrors = attrs.field(factory=ContainedErrors, init=False)
     snapshotter: Snapshotter = attrs.field(init=False)
     work: MeasuredWork | None = attrs.field(init=False)
@@ -105,7 +107,7 @@ class Composition:
         cells, settings = self.cells, self.settings
         cells.signed_words[cells.gauge(NODE_INFO, "leanmesh", version("leanmesh"))] = 1
         cells.signed_words[cells.gauge(NODE_START_TIME)] = int(time.time())
-        self.snapshotter = Snapshotter(settings.metrics, cells=cells)
+        self.snapshotter = Snapshotter(settings.metrics, sources=self._sources, cells=cells)
         add_process_metrics(self.snapshotter)
         add_mesh_peers(self.snapshotter)
         add_bookkeeping(self.snapshotter, self.contained, cells.dropped)
@@ -198,15 +200,19 @@ async def open_node(
     hosts: Mapping[int, MemoryHost] | None = None,
     seed: int | None = None,
     keys: Mapping[int, PrivateKey] | None = None,
+    sources: Sources | None = None,
 ) -> AsyncGenerator[Node]:
     """Run a node for as long as the context lasts: ready when entered, cleanly stopped when left.
 
     Without settings it is one network with the defaults.  `keys` are those of
-    networks without a key file, by network id; the others get new ones.  Whatever the end of
-    the context, the networks drain and say goodbye, within `stop_timeout_s`.
+    networks without a key file, by network id; the others get new ones.  `sources` takes what
+    is not kept in cells: a worker's puts it there, for its supervisor.  Whatever the end of the
+    context, the networks drain and say goodbye, within `stop_timeout_s`.
     """
     own_cells = Cells.anonymous() if cells is None else cells
-    composition = Composition(settings or Settings(), own_cells, hosts or {}, seed, dict(keys or {}))
+    composition = Composition(
+        settings or Settings(), own_cells, hosts or {}, seed, dict(keys or {}), sources or Sources()
+    )
     node = composition.node
     try:
         with ungrouped():
