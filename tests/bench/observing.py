@@ -2,6 +2,7 @@
 
 import gc
 import os
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -18,6 +19,8 @@ from leanmesh.metrics.snapshotter import Snapshotter
 from leanmesh.service.params import TraceParams
 from leanmesh.service.trace import Trace
 from leanmesh.service.trace_file import TraceFile
+
+sys.path.append(str(Path(__file__).parent.parent))
 from simulator.network import peer_id
 
 MESSAGES = 10_000
