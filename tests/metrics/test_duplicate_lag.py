@@ -9,7 +9,7 @@ from leanmesh.errors import LocalError
 from leanmesh.identity.peer_id import PeerId
 from leanmesh.metrics.duplicate_lag import LagTracker
 from leanmesh.metrics.duplicate_lag_source import LagSource
-from leanmesh.metrics.duplicate_lag_tallies import BANDS, histogram
+from leanmesh.metrics.duplicate_lag_tallies import BANDS, histogram, quantile_s
 from leanmesh.metrics.params import LagParams
 from leanmesh.metrics.sample import HistogramValue, fold
 
@@ -81,6 +81,16 @@ def test_beyond_the_last_bound_there_is_only_infinity():
     lag.first(A, b"m", 5.0)
     lag.late(B, b"m", 7.0)
     assert dict(lag.tracker.pairs.shown()) == {(A, B): HistogramValue(bands(13), 2.0)}
+
+
+def test_a_quantile_lies_where_its_band_lies_evenly_spread():
+    # Four copies up to 50 us, two from 1 to 2.5 ms.
+    value = HistogramValue(bands(0, 0, 0, 0, 5, 5), 0.0)
+    assert quantile_s(value, 0.25) == pytest.approx(0.00001875)
+    assert quantile_s(value, 0.75) == pytest.approx(0.001 + 0.25 * 0.0015)
+    assert quantile_s(value, 1.0) == pytest.approx(0.0025)
+    assert quantile_s(HistogramValue(bands(13), 2.0), 0.5) == 0.5
+    assert quantile_s(HistogramValue(bands(), 0.0), 0.5) is None
 
 
 # Pairs.

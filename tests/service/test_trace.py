@@ -291,6 +291,36 @@ async def test_a_line_that_was_torn_stays_alone(tmp_path: Path, nursery: trio.Nu
     assert outcomes(cells) == {"written": 3, "queue_full": 0, "file_full": 0, "failed": 2}
 
 
+async def test_a_loss_is_told_once_and_what_comes_too_late_is_counted(tmp_path: Path, nursery: trio.Nursery):
+    path, cells = tmp_path / "trace", Cells.anonymous()
+    trace = TraceFile(path, TraceParams(queue_limit_bytes=200), cells)
+    await nursery.start(trace.run)
+    for number in range(12):
+        trace.put(line(number))
+    with trio.fail_after(10):
+        while not outcomes(cells)["written"]:
+            await trio.sleep(0.01)
+    trace.put(line(20))
+    trace.put(line(21))
+    await trace.aclose()
+    trace.put(line(22))
+    fitting = 200 // len(line(0))
+    assert path.read_bytes() == b"".join(
+        (
+            *map(line, range(fitting)),
+            b'{"Type": "DROPPED_LINES", "Data": {"Count": %d}}\n' % (12 - fitting),
+            line(20),
+            line(21),
+        )
+    )
+    assert outcomes(cells) == {
+        "written": fitting + 2,
+        "queue_full": 12 - fitting + 1,
+        "file_full": 0,
+        "failed": 0,
+    }
+
+
 def test_a_file_that_cannot_be_opened_is_said_at_start(tmp_path: Path):
     with pytest.raises(LocalError, match=f"the trace cannot be written to {tmp_path}: Is a directory"):
         TraceFile(tmp_path, TraceParams(), Cells.anonymous())
