@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import urllib.request
 from pathlib import Path
 
 import trio
@@ -62,6 +63,76 @@ async def test_a_process_carries_what_the_mesh_delivers(server: NatsServer, tmp_
                 process.kill()
             lines = [json.loads(line) for line in (await process.stdout.receive_some(1 << 20)).splitlines()]
             assert "sink_connected" in [line["event"] for line in lines]
+
+
+NAMES = ("nats", "second")
+WORKERS = """
+[web]
+listen = "127.0.0.1:0"
+[workers]
+count = 2
+[[network]]
+network_id = 0
+listen = ["/ip4/127.0.0.1/tcp/0"]
+topics = ["news"]
+[[network]]
+network_id = 1
+listen = ["/ip4/127.0.0.1/tcp/0"]
+topics = ["news"]
+[[nats]]
+url = "{url}"
+[[nats]]
+name = "second"
+network_id = 1
+stream = "second"
+subject = "second.{{topic}}"
+url = "{url}"
+"""
+
+
+async def test_each_worker_carries_what_its_own_networks_deliver(server: NatsServer, tmp_path: Path):
+    await make_stream(server.url)
+    await make_stream(server.url, name="second", subjects="second.>")
+    config = tmp_path / "workers.toml"
+    config.write_text(WORKERS.format(url=server.url))
+    run = [sys.executable, "-m", "leanmesh", "run", "--config", str(config), "--log-format", "json"]
+    settings = Settings(network=(NetworkParams(listen=("/ip4/127.0.0.1/tcp/0",), topics=("news",)),))
+    with trio.fail_after(90):
+        async with open_node(settings) as publisher:
+            process = await trio.lowlevel.open_process(run, stdout=subprocess.PIPE)
+            try:
+                ready = await ready_line(process)
+                for network in ready["networks"]:
+                    await publisher.connect(network["listen"][0])
+                await publisher.wait_for_mesh("news", 2, 30)
+                await publisher.publish("news", b"hello")
+                (first,) = await read_all(server.url, 1)
+                (second,) = await read_all(server.url, 1, durable="two", subject="second.>")
+                assert (first.data, second.data) == (b"hello", b"hello")
+                # Workers renew what is a state about once a second.
+                page = ""
+                while any(f'leanmesh_sink_connected{{sink="{name}"}} 1' not in page for name in NAMES):
+                    page = await trio.to_thread.run_sync(get, ready["metrics"])
+                for name in NAMES:
+                    assert f'leanmesh_sink_balance{{sink="{name}"}} 0' in page
+                process.send_signal(signal.SIGTERM)
+                assert await process.wait() == 0
+            finally:
+                process.kill()
+
+
+async def ready_line(process: trio.Process) -> dict:
+    text = b""
+    while (b'"event": "ready"' not in text and b'"event":"ready"' not in text) or not text.endswith(b"\n"):
+        chunk = await process.stdout.receive_some(1 << 16)
+        assert chunk, text
+        text += chunk
+    return next(line for line in map(json.loads, text.splitlines()) if line["event"] == "ready")
+
+
+def get(url: str) -> str:
+    with urllib.request.urlopen(url, timeout=10) as answer:
+        return answer.read().decode()
 
 
 async def test_a_server_that_is_missing_fails_at_run_time(tmp_path: Path):
