@@ -113,8 +113,11 @@ class WorkerParams:
     for `stable_after_s` in between, is given up until it is recycled.
     """
 
+    # One process is simpler to watch; workers are for more than one core can do.
     count: int = attrs.field(default=0, validator=[ge(0), le(NETWORK_ID_LIMIT)])
+    # Never: a process that does not leak needs no replacement.
     recycle_after_s: float = attrs.field(default=0.0, validator=ge(0.0))
+    # Never, as above; counts every copy received.
     recycle_after_messages: int = attrs.field(default=0, validator=ge(0))
     # Loading takes half a second on a machine with nothing else to do.
     start_timeout_s: float = attrs.field(default=30.0, validator=gt(0.0))
