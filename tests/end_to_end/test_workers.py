@@ -104,7 +104,8 @@ def command(config: Path, workers: int = 2) -> list[str]:
 
 
 def start(config: Path) -> Workers:
-    environment = {**os.environ, "PYTHONPATH": str(config.parent)}
+    paths = [str(config.parent), os.environ.get("PYTHONPATH", "")]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
     process = subprocess.Popen(command(config), stdout=subprocess.PIPE, text=True, env=environment)
     return Workers(process, json.loads(process.stdout.readline()))
 
@@ -204,11 +205,12 @@ def test_a_stuck_worker_does_not_keep_the_node_from_stopping(node: Workers):
     assert not any(map(lives, pids))
 
 
-@pytest.mark.parametrize("is_stopped", [False, True])
-def test_workers_end_with_a_killed_supervisor(node: Workers, is_stopped: bool):
+@pytest.mark.parametrize("is_stuck", [False, True])
+def test_workers_end_with_a_killed_supervisor(node: Workers, is_stuck: bool):
     pids = node.pids()
-    if is_stopped:
-        os.kill(pids[0], signal.SIGSTOP)
+    if is_stuck:
+        os.kill(pids[0], signal.SIGUSR2)
+        node.wait_until(lambda: not node.is_well())
     node.process.kill()
     node.process.wait()
     while any(map(lives, pids)):

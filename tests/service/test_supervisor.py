@@ -312,6 +312,7 @@ async def test_the_networks_of_a_worker_that_is_down_are_still_on_the_page(nurse
     (facts,) = bench.workers[1].facts
     os.kill(bench.pid(1), signal.SIGKILL)
     await bench.until(lambda: bench.workers[1].state == "waiting")
+    assert [handle.name for handle in bench.supervisor.cells.workers] == ["0"]
     page = await ask_workers(bench.supervisor, "/api/node", generation=7)
     assert page["networks"] == [
         {
