@@ -34,7 +34,7 @@ def lag(api: str, *, has_pairs: bool, is_json: bool) -> None:
 
 
 def _show_network(network: dict[str, Any]) -> None:
-    columns = ("first", "share", "others behind it", "ms p50", "late itself", "ms p50", "ms p99")
+    columns = ("first", "share", "behind it", "ms p50", "late", "ms p50", "ms p99")
     table = Table(whole("peer"), *columns)
     for peer in network["peers"]:
         behind, late = peer["others_behind"], peer["late"]

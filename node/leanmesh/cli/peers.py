@@ -71,9 +71,7 @@ def mesh(api: str, links: int, *, is_json: bool) -> None:
 
 
 def _show_links(links: list[dict[str, Any]], count: int) -> None:
-    table = Table(
-        "net", "topic", whole("peer"), "grafted by", "why", "for", "ended", "first with", title="links"
-    )
+    table = Table("net", "topic", whole("peer"), "by", "why", "for", "ended", "firsts", title="links")
     shown = links[max(0, len(links) - count) :]
     for link in shown:
         table.add_row(
