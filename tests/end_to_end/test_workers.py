@@ -14,6 +14,8 @@ from pathlib import Path
 
 import attrs
 import pytest
+from end_to_end.workers import cells_of
+from leanmesh.metrics.cells import CellsReader
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
 SETTINGS = """
@@ -238,6 +240,17 @@ def test_one_ctrl_c_stops_all_cleanly(node: Workers):
     assert node.process.wait(timeout=30) == 0
     assert not any(map(lives, pids))
     assert not Path(node.ready["cells"]).exists()
+
+
+def test_a_service_manager_that_tells_all_processes_stops_each_of_them_cleanly(node: Workers):
+    pids = node.pids()
+    cells = [CellsReader.open(cells_of(pid)) for pid in pids]
+    for _ in range(3):
+        for pid in pids:
+            os.kill(pid, signal.SIGTERM)
+    node.process.send_signal(signal.SIGTERM)
+    assert node.process.wait(timeout=30) == 0
+    assert all(reader.has_ended for reader in cells)
 
 
 def test_a_second_ctrl_c_ends_all_at_once(node: Workers):

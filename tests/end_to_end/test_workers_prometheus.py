@@ -15,6 +15,7 @@ import attrs
 import pytest
 import trio
 from end_to_end.prometheus import Prometheus, free_port, needs_prometheus, start_prometheus
+from end_to_end.workers import cells_of
 from leanmesh.errors import NodeError
 from leanmesh.identity.key_file import read_or_create_key_file
 from leanmesh.metrics.cells import CellsReader
@@ -147,15 +148,6 @@ class Workers:
             for spec, _ in copy.families()
             if isinstance(spec, GaugeSpec) and "network_id" in spec.labels
         }
-
-
-def cells_of(pid: int) -> Path:
-    """The memory that a worker inherited for its cells."""
-    for path in Path(f"/proc/{pid}/fd").iterdir():
-        with suppress(FileNotFoundError):
-            if "leanmesh-cells" in str(path.readlink()):
-                return path
-    raise AssertionError(f"process {pid} has no cells")
 
 
 def stored(reader: CellsReader) -> int:
