@@ -1,12 +1,19 @@
 """What keeps a sink from starting is said at once and clearly; what the server will not have is counted."""
 
+import datetime
+import ipaddress
 import logging
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import trio
 from bridge.feed import eventually, feeding, make_queue
 from bridge.reader import count_stored, make_stream, read_all, with_jetstream
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 from leanmesh.bridge.errors import NatsMissing, NatsRefused, NatsUnavailable
 from leanmesh.bridge.nats_sink import NatsSink
 from leanmesh.bridge.params import NatsParams
@@ -25,7 +32,11 @@ authorization { users: [
 
 async def failure_of(params: NatsParams) -> Exception:
     """What a sink of these settings raises instead of starting."""
-    with pytest.raises((NatsRefused, NatsUnavailable)) as raised, trio.fail_after(20), ungrouped():
+    with (
+        pytest.raises((NatsMissing, NatsRefused, NatsUnavailable)) as raised,
+        trio.fail_after(20),
+        ungrouped(),
+    ):
         async with trio.open_nursery() as nursery:
             await nursery.start(NatsSink(params), make_queue(params))
     return raised.value
@@ -84,6 +95,59 @@ async def test_a_token_lets_in(make_server: MakeServer):
     async with feeding(NatsParams(url=server.url, token="t0ken", create_stream=True)) as feed:
         feed.put(b"let in")
     feed.check(acked=1)
+
+
+async def test_credentials_in_a_file_need_their_library(server: NatsServer, tmp_path, monkeypatch):
+    credentials = tmp_path / "node.creds"
+    params = NatsParams(url=server.url, credentials_file=str(credentials))
+    assert f"{credentials}: cannot be read" in str(await failure_of(params))
+    credentials.write_text("-----BEGIN NATS USER JWT-----\n")
+    monkeypatch.setattr("leanmesh.bridge.nats_client.find_spec", lambda name: None)
+    error = await failure_of(params)
+    assert isinstance(error, NatsMissing)
+    assert "pip install 'nats-py[nkeys]'" in str(error)
+
+
+async def test_over_tls_the_server_must_be_who_it_says(make_server: MakeServer, tmp_path):
+    certificate, key = tmp_path / "server.pem", tmp_path / "server.key"
+    write_certificate(certificate, key)
+    server = make_server(config=f'tls {{ cert_file: "{certificate}", key_file: "{key}" }}')
+    await server.start()
+    url = server.url.replace("nats://", "tls://")
+    error = await failure_of(NatsParams(url=url))
+    assert "certificate" in str(error).lower()
+    async with feeding(NatsParams(url=url, tls_ca_file=str(certificate), create_stream=True)) as feed:
+        feed.put(b"hello")
+    feed.check(acked=1)
+
+
+def write_certificate(certificate: Path, key: Path) -> None:
+    """A certificate for 127.0.0.1 that nobody but itself vouches for."""
+    private = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
+    now = datetime.datetime.now(datetime.UTC)
+    signed = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(private.public_key())
+        .serial_number(1)
+        .not_valid_before(now - datetime.timedelta(days=1))
+        .not_valid_after(now + datetime.timedelta(days=1))
+        .add_extension(
+            x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False
+        )
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(private, hashes.SHA256())
+    )
+    certificate.write_bytes(signed.public_bytes(serialization.Encoding.PEM))
+    key.write_bytes(
+        private.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
+    )
 
 
 async def test_of_several_servers_one_is_enough(server: NatsServer):

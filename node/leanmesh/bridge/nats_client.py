@@ -5,6 +5,7 @@ nothing of what is in it.  A connection that is lost is over, and the sink makes
 """
 
 import asyncio
+import contextlib
 import ssl
 from collections.abc import Callable
 from importlib.util import find_spec
@@ -25,6 +26,9 @@ from leanmesh.bridge.subjects import subjects_of_stream
 # A server that answers our pings this slowly is as good as gone.
 PING_INTERVAL_S = 10
 PINGS_LIMIT = 2
+
+# What a server may take to say goodbye.
+CLOSE_TIMEOUT_S = 1.0
 
 # What the server says when it does not let us in.
 REFUSALS = ("authorization", "authentication", "account")
@@ -91,15 +95,22 @@ async def connect_aio(
             reasons.append(f"{url}: {cause or type(cause).__name__}")
             is_refused |= any(word in str(cause).lower() for word in REFUSALS)
         except BaseException:
-            await client.close()
+            await close_aio(client)
             raise
-        await client.close()
+        await close_aio(client)
     if is_refused:
         raise NatsRefused(
             f"NATS does not let us in ({'; '.join(reasons)}): check user, password, token, secret_file or "
             "credentials_file"
         )
     raise NatsUnavailable(f"no NATS server can be reached ({'; '.join(reasons)})")
+
+
+async def close_aio(client: Client) -> None:
+    """Disconnect, within a second: a connection that broke in its handshake does not close by itself."""
+    with contextlib.suppress(TimeoutError, OSError, Error):
+        async with asyncio.timeout(CLOSE_TIMEOUT_S):
+            await client.close()
 
 
 def _credentials(params: NatsParams) -> dict[str, Any]:

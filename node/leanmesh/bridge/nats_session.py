@@ -19,7 +19,7 @@ from nats.errors import Error
 
 from leanmesh.bridge.errors import NatsUnavailable
 from leanmesh.bridge.in_flight import Carried, InFlight
-from leanmesh.bridge.nats_client import check_stream_aio, connect_aio
+from leanmesh.bridge.nats_client import check_stream_aio, close_aio, connect_aio
 from leanmesh.bridge.params import NatsParams
 from leanmesh.bridge.subjects import subject_of
 from leanmesh.service import Outcome
@@ -94,7 +94,7 @@ class NatsSession:
         """Disconnect.  What is unacknowledged stays in flight."""
         self.fail("closed")
         if self._client is not None:
-            await self._client.close()
+            await close_aio(self._client)
 
     async def publish_aio(self, batch: Iterable[tuple[int, Carried]]) -> None:
         """Send messages; returns when they are on their way and not when they are acknowledged."""

@@ -26,8 +26,8 @@ LOGGER = logging.getLogger(__name__)
 
 # A connection that fell silent is noticed within this time of its deadline.
 CHECK_INTERVAL_S = 0.5
-# What a server may take to say goodbye.
-CLOSE_TIMEOUT_S = 1.0
+# Beyond what the session gives itself: what is cancelled meanwhile still says goodbye.
+CLOSE_TIMEOUT_S = 2.0
 
 
 @attrs.define(eq=False)
