@@ -80,7 +80,7 @@ class Bench:
         """Wait for a change of the workers that makes it so."""
         with trio.fail_after(DEADLINE_S):
             while not is_so():
-                await self.supervisor._metrics.is_changed.wait()
+                await self.supervisor.metrics.is_changed.wait()
 
     def all_run(self) -> bool:
         return all(worker.state == "running" for worker in self.workers)
@@ -89,6 +89,11 @@ class Bench:
 def is_gone(pid: int) -> bool:
     """Whether there is no process of this id, not even a zombie."""
     return not Path(f"/proc/{pid}").exists()
+
+
+def children() -> list[str]:
+    """Processes that this one started and that it has not waited for."""
+    return Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
 
 
 def open_descriptors() -> int:
@@ -146,7 +151,7 @@ async def test_recycling_replaces_every_worker_one_at_a_time(nursery):
     async def count_down() -> None:
         nonlocal down
         while True:
-            await bench.supervisor._metrics.is_changed.wait()
+            await bench.supervisor.metrics.is_changed.wait()
             down = max(down, sum(worker.state != "running" for worker in bench.workers))
 
     nursery.start_soon(count_down)
@@ -169,6 +174,17 @@ async def test_who_asks_while_a_worker_is_recycled_gets_a_process_that_began_lat
     bench.supervisor.recycle("and again", 0)
     await bench.until(lambda: bench.workers[0].restarts == 2 and bench.all_run())
     nursery.cancel_scope.cancel()
+
+
+async def test_a_worker_that_is_killed_while_its_successor_loads_leaves_no_process_over():
+    bench = Bench()
+    async with trio.open_nursery() as nursery:
+        await nursery.start(bench.supervisor.run)
+        bench.supervisor.recycle("test", 0)
+        os.kill(bench.pid(0), signal.SIGKILL)
+        await bench.until(lambda: bench.workers[0].restarts == 1 and bench.all_run())
+        nursery.cancel_scope.cancel()
+    assert children() == []
 
 
 async def test_a_worker_that_does_not_exist_is_not_recycled():

@@ -86,14 +86,14 @@ class Supervisor:
     complete: Complete | None = None
     devnet: dict[str, Any] | None = None
     workers: tuple[Worker, ...] = attrs.field(init=False)
-    _metrics: WorkerMetrics = attrs.field(init=False)
+    metrics: WorkerMetrics = attrs.field(init=False)
     _keys: dict[int, PrivateKey] = attrs.field(init=False)
     # Workers to recycle, in the order in which that was asked for; one at a time.
     _recycling: dict[int, str] = attrs.field(factory=dict[int, str], init=False)
     _is_asked: trio.Event = attrs.field(factory=trio.Event, init=False)
 
     def __attrs_post_init__(self) -> None:
-        self._metrics = WorkerMetrics(self.own_cells)
+        self.metrics = WorkerMetrics(self.own_cells)
         self._keys = {
             network.network_id: PrivateKey.generate() for network in self.networks if network.key_file is None
         }
@@ -106,12 +106,12 @@ class Supervisor:
                 self.command,
                 self._make_start,
                 self.cells,
-                self._metrics,
+                self.metrics,
             )
             for number, share in enumerate(spread(self.networks, self.params.count))
         )
-        self._metrics.workers = self.workers
-        self._metrics.changed()
+        self.metrics.workers = self.workers
+        self.metrics.changed()
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Keep all workers running until cancelled; then stop them cleanly, side by side.
@@ -176,7 +176,7 @@ class Supervisor:
 
     async def _until_all_failed(self) -> None:
         while any(worker.state != "failed" for worker in self.workers):
-            await self._metrics.is_changed.wait()
+            await self.metrics.is_changed.wait()
         raise AllWorkersFailed(
             "every worker was given up; the last words: "
             + "; ".join(worker.detail for worker in self.workers)

@@ -92,6 +92,7 @@ class Worker:
     state: State = attrs.field(default="starting", init=False)
     _failures: int = attrs.field(default=0, init=False)
     _spare: WorkerProcess | None = attrs.field(default=None, init=False)
+    _loading: trio.Lock = attrs.field(factory=trio.Lock, init=False)
     # Set when somebody wants the networks to run now, whatever the back-off.
     _wanted: trio.Event = attrs.field(factory=trio.Event, init=False)
     # Set when the networks run, or do not although they were started.
@@ -150,8 +151,10 @@ class Worker:
 
     async def _warm_up(self) -> None:
         """Have a process ready to start the networks.  What keeps it from that is raised here."""
-        if self._spare is None:
-            self._spare = await self._new_process()
+        # A worker may end while its successor is loading: that one is its successor all the same.
+        async with self._loading:
+            if self._spare is None:
+                self._spare = await self._new_process()
 
     async def recycle(self) -> None:
         """Replace the process by a fresh one; one that waits or was given up is started now.
