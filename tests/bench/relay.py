@@ -16,7 +16,7 @@ from contestants import HERE, LEANMESH, Moment, can_start, start, start_program
 from harness import Result, at_least, note
 from programs.relay_load import SUBSCRIBERS, TOPIC
 
-WINDOW_S = 4
+WINDOW_S = 3
 ROUNDS = 2
 # js and py read all and pass on what they can: as much as they can carry besides.  0: as much as goes.
 SATURATING = {LEANMESH: (0,), "go": (0,), "js": (0, 500), "py": (0, 100)}

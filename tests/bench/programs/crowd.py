@@ -26,8 +26,10 @@ SIZE_BYTES = 1024
 # Each dials so many of those before it, as the peers of a devnet do.
 DIALS = 8
 IDLE_S = 3.0
-PACED = {50: 4.0, 500: 2.0}
-SATURATED_S = 3.0
+PACED = {50: 6.0, 500: 4.0}
+# Acceptance case 16 of the metrics: 40 scrapes in ten seconds of saturation.
+SATURATED_S = 10.0
+SCRAPES = 40
 BATCH = 32
 # Deliveries that may be under way: enough to keep everyone busy, little enough that no outbox is full.
 WINDOW = 8192
@@ -123,6 +125,15 @@ class Crowd:
                 await self.publish(network_id, BATCH)
                 await self.settle(WINDOW)
 
+    async def gauge_ages_s(self) -> list[float]:
+        """How old the mesh gauge is on each of some pages that are asked for while work goes on."""
+        ages_s: list[float] = []
+        for _ in range(SCRAPES):
+            await trio.sleep(SATURATED_S / SCRAPES)
+            await self.node.snapshotter.page(names=["lean_gossip_mesh_peers"])
+            ages_s.append(trio.current_time() - self.node.snapshotter.current.taken_at_s)
+        return ages_s
+
 
 @asynccontextmanager
 async def crowd(size: int) -> AsyncIterator[Crowd]:
@@ -166,7 +177,13 @@ async def main(size: int) -> None:
                 await running.paced(rate_per_s, seconds, choices)
 
             figures[f"at_{rate_per_s}"] = await running.measure(pace)
-        figures["saturated"] = await running.measure(running.saturated)
+
+        async def scrape() -> None:
+            figures["gauge_age_p99_s"] = sorted(await running.gauge_ages_s())[int(SCRAPES * 0.99)]
+
+        async with trio.open_nursery() as saturation:
+            saturation.start_soon(scrape)
+            figures["saturated"] = await running.measure(running.saturated)
         nursery.cancel_scope.cancel()
     print(json.dumps(figures))
 

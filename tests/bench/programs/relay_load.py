@@ -97,8 +97,9 @@ async def publish(stream: Stream, rate_per_s: float, count: Count) -> None:
 async def main(address: str) -> None:
     count = Count()
     async with trio.open_nursery() as nursery:
-        for _ in range(SUBSCRIBERS):
-            await subscribe(nursery, address, count)
+        async with trio.open_nursery() as joining:
+            for _ in range(SUBSCRIBERS):
+                joining.start_soon(subscribe, nursery, address, count)
         _, stream = await connect(nursery, address, count)
         say("listening", addresses=[], peer_id="")
         while line := await trio.to_thread.run_sync(sys.stdin.readline, abandon_on_cancel=True):
