@@ -12,6 +12,7 @@ from leanmesh.metrics.duplicate_lag_source import LagSource
 from leanmesh.metrics.duplicate_lag_tallies import BANDS, histogram, quantile_s
 from leanmesh.metrics.params import LagParams
 from leanmesh.metrics.sample import HistogramValue, fold
+from leanmesh.metrics.sampling import shared_environment
 
 
 def peer(number: int) -> PeerId:
@@ -273,6 +274,21 @@ def test_processes_of_one_seed_choose_the_same_messages_and_others_do_not():
     one, same, other = (sample_of_a_process(seed).stdout for seed in ("11", "11", "12"))
     assert one == same != other
     assert one.count(",") > 40
+
+
+def test_workers_share_a_key_that_their_supervisor_drew(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("PYTHONHASHSEED", "random")
+    shared_environment.cache_clear()
+    seed = shared_environment()["PYTHONHASHSEED"]
+    assert 1 <= int(seed) < 1 << 32
+    assert shared_environment()["PYTHONHASHSEED"] == seed
+    shared_environment.cache_clear()
+    assert shared_environment()["PYTHONHASHSEED"] != seed
+
+    monkeypatch.setenv("PYTHONHASHSEED", "77")
+    shared_environment.cache_clear()
+    assert shared_environment() == {"PYTHONHASHSEED": "77"}
+    shared_environment.cache_clear()
 
 
 def test_a_hash_without_a_secret_is_refused_for_sampling():

@@ -7,11 +7,26 @@ message has the same fate.  Processes that are to choose the same messages are
 started with the same PYTHONHASHSEED, as a supervisor does with its workers.
 """
 
+import os
+import secrets
 import sys
+from collections.abc import Mapping
+from functools import cache
 
 from leanmesh.errors import LocalError
 
 SAMPLE_RATE_LIMIT = 1 << 32
+
+# The interpreter takes the key of its hash from a number up to 2^32 - 1; 0 is no key.
+SEED_VARIABLE = "PYTHONHASHSEED"
+SEED_LIMIT = (1 << 32) - 1
+
+
+@cache
+def shared_environment() -> Mapping[str, str]:
+    """What goes into the environment of workers, so that they share the key; the same for all of them."""
+    given = os.environ.get(SEED_VARIABLE, "random")
+    return {SEED_VARIABLE: str(1 + secrets.randbelow(SEED_LIMIT)) if given == "random" else given}
 
 
 def check_sample_rate(name: str, rate: int) -> None:

@@ -12,6 +12,7 @@ import trio
 
 from leanmesh.errors import LocalError
 from leanmesh.metrics.cells import make_memfd
+from leanmesh.metrics.sampling import shared_environment
 from leanmesh.service.worker_messages import Channel
 
 # linux/prctl.h
@@ -44,6 +45,8 @@ class WorkerProcess:
                 [*command, *map(str, inherited), str(os.getpid())],
                 stdin=subprocess.DEVNULL,
                 pass_fds=inherited,
+                # All workers look at the same messages where only a sample is looked at.
+                env={**os.environ, **shared_environment()},
                 # Ctrl-C and the end of a terminal are the supervisor's to answer.
                 start_new_session=True,
             )
