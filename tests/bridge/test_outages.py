@@ -1,7 +1,9 @@
 """Servers that are killed, stay away, hang or forget: nothing is lost unseen, and nothing is stored twice."""
 
+import asyncio
 import threading
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import trio
@@ -164,3 +166,40 @@ async def test_a_node_that_is_cancelled_in_the_middle_of_a_batch_loses_nothing_a
     assert trio.lowlevel.current_statistics().tasks_living == tasks
     # Trio keeps idle threads for a while; none of ours may be at work.
     assert threading.active_count() <= threads + 1
+
+
+async def test_answers_that_are_no_acknowledgements_settle_nothing(server: NatsServer):
+    await make_stream(server.url)
+    answers = [
+        b"+OK",
+        b"",
+        b"[]",
+        b"{}",
+        b'{"stream": 1, "seq": 1}',
+        b'{"error": "no"}',
+        b"[" * 100_000,
+        b"\xff",
+    ]
+
+    async def chatter(js: Any) -> None:
+        """Somebody else who takes the subject too, and answers all of this before the stream can."""
+        took = asyncio.Event()
+
+        async def on_message(message: Any) -> None:
+            for answer in answers:
+                await message.respond(answer)
+            took.set()
+
+        await js._nc.subscribe("leanmesh.>", cb=on_message)
+        await js._nc.flush()
+        listens.set()
+        await took.wait()
+        await js._nc.flush()
+
+    listens = threading.Event()
+    async with feeding(params(server)) as feed, trio.open_nursery() as nursery:
+        nursery.start_soon(with_jetstream, server.url, chatter)
+        await trio.to_thread.run_sync(listens.wait)
+        feed.put(b"hello")
+    feed.check(acked=1)
+    assert await count_stored(server.url) == 1

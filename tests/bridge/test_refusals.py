@@ -88,6 +88,14 @@ async def test_a_secret_may_stand_in_a_file_and_is_read_at_each_connection(make_
     feed.check(acked=1)
 
 
+async def test_a_user_that_may_not_ask_for_the_stream_is_told_what_it_lacks(make_server: MakeServer):
+    server = make_server(config=USERS.replace('"$JS.API.STREAM.INFO.leanmesh"', '"leanmesh.more"'))
+    await server.start()
+    await make_stream(server.url.replace("//", "//operator:all@"))
+    params = NatsParams(url=server.url, user="node", password="s3cret", connect_timeout_s=0.3)
+    assert "needs leave to ask $JS.API.STREAM.INFO.leanmesh" in str(await failure_of(params))
+
+
 async def test_a_token_lets_in(make_server: MakeServer):
     server = make_server(config='authorization { token: "t0ken" }')
     await server.start()

@@ -183,6 +183,20 @@ async def test_an_engine_that_cannot_be_entered_is_tried_again(library: str, cap
     assert said(sink) == {"acked": 1}
 
 
+async def test_a_callable_of_asyncio_that_cancels_itself_costs_its_batch(caplog):
+    async def deliver_aio(batch: Sequence[ReceivedMessage]) -> None:
+        if batch[0].data == b"a":
+            raise asyncio.CancelledError
+
+    async with open_node(SETTINGS) as node:
+        sink = node.add_sink("engine", deliver_aio, library="asyncio", batch_limit=1)
+        put(sink, b"a", b"b")
+        with trio.fail_after(10):
+            await settled(sink)
+        assert node.contained.counts == {"sink:engine": 1}
+    assert said(sink) == {"failed": 1, "acked": 1}
+
+
 async def test_a_callable_of_asyncio_that_hangs_is_ended_with_its_node():
     async def deliver_aio(batch: Sequence[ReceivedMessage]) -> None:
         await asyncio.sleep(3600)

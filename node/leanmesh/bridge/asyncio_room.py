@@ -14,6 +14,7 @@ import attrs
 import trio
 import trio_asyncio  # pyright: ignore[reportMissingTypeStubs]
 
+from leanmesh.bridge.errors import AsyncioCancelled
 from leanmesh.service import Deliver, Outcome, ReceivedMessage
 
 LOGGER = logging.getLogger(__name__)
@@ -31,8 +32,15 @@ class AsyncioRoom:
     _loop: Any
 
     async def run(self, coroutine: Coroutine[Any, Any, Result]) -> Result:
-        """Run a coroutine of asyncio; about 40 us each time.  Cancellation is passed on."""
-        return await self._loop.run_aio_coroutine(coroutine)
+        """Run a coroutine of asyncio; about 40 us each time.  Cancellation is passed on to it.
+
+        One that cancels itself raises AsyncioCancelled: asyncio's own error is no Exception, and
+        would end the node.
+        """
+        try:
+            return await self._loop.run_aio_coroutine(coroutine)
+        except asyncio.CancelledError as error:
+            raise AsyncioCancelled("it was cancelled within asyncio") from error
 
 
 @asynccontextmanager

@@ -1,6 +1,10 @@
-"""What keeps messages from leaving through NATS."""
+"""What keeps messages from leaving, through asyncio and through NATS."""
 
 from leanmesh.errors import LocalError, RemoteError
+
+
+class AsyncioCancelled(RemoteError):
+    """Something in asyncio was cancelled, and not by us: the engine's client gave it up."""
 
 
 class NatsMissing(LocalError):

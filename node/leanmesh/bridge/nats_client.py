@@ -166,6 +166,8 @@ async def check_stream_aio(client: Client, params: NatsParams) -> None:
         raise NatsRefused(
             f"JetStream refuses the stream {params.stream!r}: {error.description} ({error.err_code})"
         ) from error
+    except (Error, OSError) as error:
+        raise NatsUnavailable(f"the NATS server went away: {error or type(error).__name__}") from error
 
 
 async def _find_or_create_aio(stream: Any, params: NatsParams) -> None:

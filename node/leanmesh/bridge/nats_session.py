@@ -22,7 +22,7 @@ from leanmesh.bridge.in_flight import Carried, InFlight
 from leanmesh.bridge.nats_client import check_stream_aio, close_aio, connect_aio
 from leanmesh.bridge.params import NatsParams
 from leanmesh.bridge.subjects import subject_of
-from leanmesh.service import Outcome
+from leanmesh.service import Outcome, ReceivedMessage
 
 LOGGER = logging.getLogger(__name__)
 
@@ -103,22 +103,15 @@ class NatsSession:
         now_s = trio.current_time()
         unix_offset_s = time.time() - now_s
         for number, carried in batch:
-            message = carried.message
             if self.lost.is_set() or self.in_flight.get(number) is None:
                 continue
+            message = carried.message
             subject = subject_of(self.params.subject, message.topic)
-            headers = {
-                ID_HEADER: message.message_id.hex(),
-                STREAM_HEADER: self.params.stream,
-                TOPIC_HEADER: message.topic,
-                RECEIVED_HEADER: f"{message.received_at_s + unix_offset_s:.6f}",
-            }
-            if message.peer is not None:
-                headers[PEER_HEADER] = str(message.peer)
+            headers = self._headers(message, unix_offset_s)
             if _size(headers) + len(message.data) > client.max_payload:
                 self._give_up(number, Outcome.TOO_LARGE, f"the server takes {client.max_payload} bytes")
                 continue
-            if len(subject.encode()) > SUBJECT_LIMIT_BYTES:
+            if len(subject) > SUBJECT_LIMIT_BYTES:
                 self._give_up(number, Outcome.REFUSED, "its topic is too long for a subject")
                 continue
             if carried.sent_at_s is not None:
@@ -128,6 +121,17 @@ class NatsSession:
                 await client.publish(subject, message.data, f"{self._inbox}.{number}", headers)
             except (Error, OSError) as error:
                 self.fail(f"publishing failed: {error or type(error).__name__}")
+
+    def _headers(self, message: ReceivedMessage, unix_offset_s: float) -> dict[str, str]:
+        headers = {
+            ID_HEADER: message.message_id.hex(),
+            STREAM_HEADER: self.params.stream,
+            TOPIC_HEADER: message.topic,
+            RECEIVED_HEADER: f"{message.received_at_s + unix_offset_s:.6f}",
+        }
+        if message.peer is not None:
+            headers[PEER_HEADER] = str(message.peer)
+        return headers
 
     async def _on_answer_aio(self, answer: Msg) -> None:
         number_text = answer.subject[len(self._inbox) + 1 :]

@@ -5,6 +5,7 @@ connection whenever one is lost.  What is unacknowledged then is sent again, in 
 order, before anything new; the server knows it by its id.
 """
 
+import contextlib
 import logging
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
@@ -13,7 +14,7 @@ import attrs
 import trio
 
 from leanmesh.bridge.asyncio_room import AsyncioRoom, open_asyncio
-from leanmesh.bridge.errors import NatsMissing, NatsRefused, NatsUnavailable
+from leanmesh.bridge.errors import AsyncioCancelled, NatsMissing, NatsRefused, NatsUnavailable
 from leanmesh.bridge.in_flight import Carried, InFlight
 from leanmesh.bridge.params import NatsParams
 from leanmesh.service import SinkQueue
@@ -82,6 +83,8 @@ class NatsSink:
         try:
             await room.run(session.open_aio())
             is_open = True
+        except AsyncioCancelled as error:
+            raise NatsUnavailable(f"connecting to NATS ended half-way: {error}") from error
         finally:
             if not is_open:
                 await _close(room, session)
@@ -111,9 +114,9 @@ class NatsSink:
             limit = self.params.batch_limit
             again = list(in_flight)
             for start in range(0, len(again), limit):
-                await room.run(session.publish_aio(again[start : start + limit]))
+                await _publish(room, session, again[start : start + limit])
             while batch := await _take(in_flight, limit):
-                await room.run(session.publish_aio(batch))
+                await _publish(room, session, batch)
             await in_flight.wait_until_empty()
             nursery.cancel_scope.cancel()
 
@@ -135,6 +138,13 @@ class NatsSink:
             reason=trouble,
             in_flight=len(in_flight),
         )
+
+
+async def _publish(room: AsyncioRoom, session: "NatsSession", batch: list[tuple[int, Carried]]) -> None:
+    try:
+        await room.run(session.publish_aio(batch))
+    except AsyncioCancelled as error:
+        session.fail(f"publishing ended half-way: {error}")
 
 
 async def _watch(session: "NatsSession", scope: trio.CancelScope) -> None:
@@ -163,5 +173,5 @@ async def _pause(queue: SinkQueue, pause_s: float) -> None:
 
 
 async def _close(room: AsyncioRoom, session: "NatsSession") -> None:
-    with trio.move_on_after(CLOSE_TIMEOUT_S, shield=True):
+    with trio.move_on_after(CLOSE_TIMEOUT_S, shield=True), contextlib.suppress(AsyncioCancelled):
         await room.run(session.close_aio())
