@@ -13,6 +13,8 @@ COMMAND = shutil.which("nats-server", path=f"{Path('/usr/sbin')}:{Path('/usr/loc
     shutil.which("nats-server")
 )
 START_TIMEOUT_S = 20.0
+# A test that is cut off by its timeout ends nothing: what it started must not stay.
+DIES_WITH_US = ["setpriv", "--pdeathsig", "KILL", "--"] if shutil.which("setpriv") else []
 
 
 def free_port() -> int:
@@ -42,7 +44,8 @@ class NatsServer:
         store = f'jetstream {{ store_dir: "{self.folder / "store"}" }}\n' if self.has_jetstream else ""
         path.write_text(f'listen: "127.0.0.1:{self.port}"\n{store}{self.config}\n')
         with (self.folder / "log").open("a") as log:
-            self.process = subprocess.Popen([COMMAND, "-c", str(path)], stdout=log, stderr=log)
+            command = [*DIES_WITH_US, COMMAND, "-c", str(path)]
+            self.process = subprocess.Popen(command, stdout=log, stderr=log)
         with trio.fail_after(START_TIMEOUT_S):
             while not await self._is_ready():
                 assert self.process.poll() is None, (self.folder / "log").read_text()
