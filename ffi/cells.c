@@ -266,7 +266,7 @@ int cells_group_observe(cells *self, uint32_t group, uint32_t generation, int64_
     uint64_t *words = words_of(self);
     uint64_t entered, shape;
     uint32_t bounds, bound_count, bucket = 0;
-    int error;
+    int error = CELLS_OK;
     if (!is_in_block(self, group, CELLS_GROUP_OVERHEAD))
         return CELLS_RANGE;
     /* Looked up before entering, so that readers find the group busy for two stores only.  A late
@@ -288,6 +288,23 @@ int cells_group_observe(cells *self, uint32_t group, uint32_t generation, int64_
     store_release(words + group + 3 + bound_count, load(words + group + 3 + bound_count) + (uint64_t)value);
     store_release(words + group, next_sequence(entered));
     return CELLS_OK;
+}
+
+int cells_group_store(cells *self, uint32_t group, uint32_t generation, uint32_t bound_count, const uint64_t *values) {
+    uint64_t *words = words_of(self);
+    uint64_t entered;
+    int error = CELLS_OK;
+    if (!is_in_block(self, group, (uint64_t)bound_count + CELLS_GROUP_OVERHEAD))
+        return CELLS_RANGE;
+    entered = enter(words + group, &generation, &error);
+    if (entered == 0)
+        return error;
+    if ((uint32_t)load(words + group + 1) != bound_count)
+        error = CELLS_RANGE;
+    for (uint32_t i = 0; error == CELLS_OK && i < bound_count + 2; i++)
+        store_release(words + group + 2 + i, values[i]);
+    store_release(words + group, next_sequence(entered));
+    return error;
 }
 
 int cells_group_copy(const cells *self, uint32_t group, uint32_t bound_count, uint32_t tries, uint64_t *into) {

@@ -115,6 +115,10 @@ uint32_t cells_group_generation(const cells *self, uint32_t group);
 /* Counts one value in the first bucket whose inclusive upper bound holds it, and adds it to the sum. */
 int cells_group_observe(cells *self, uint32_t group, uint32_t generation, int64_t value);
 
+/* Replaces counts and sum (`bound_count` + 2 words): for totals that are kept elsewhere.  CELLS_RANGE when
+ * the group has another number of bounds. */
+int cells_group_store(cells *self, uint32_t group, uint32_t generation, uint32_t bound_count, const uint64_t *values);
+
 /* Copies counts and sum (`bound_count` + 2 words) as they stood at one moment,
  * or answers CELLS_TORN after `tries`, with whatever was there in `into`. */
 int cells_group_copy(const cells *self, uint32_t group, uint32_t bound_count, uint32_t tries, uint64_t *into);

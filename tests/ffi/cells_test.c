@@ -184,6 +184,25 @@ static void an_ended_group_counts_nothing_and_starts_from_zero(void) {
     free(block);
 }
 
+static void a_stored_group_is_replaced_whole_or_not_at_all(void) {
+    const uint64_t values[BOUND_COUNT + 2] = {4, 3, 2, 1, (uint64_t)-9};
+    uint64_t copy[BOUND_COUNT + 2];
+    cells *block = make_block();
+    uint32_t generation = make_group(block);
+    CHECK(cells_group_observe(block, GROUP, generation, 15) == CELLS_OK);
+    CHECK(cells_group_store(block, GROUP, generation, BOUND_COUNT, values) == CELLS_OK);
+    CHECK(cells_group_copy(block, GROUP, BOUND_COUNT, 1, copy) == CELLS_OK);
+    CHECK(memcmp(copy, values, sizeof values) == 0);
+    CHECK(cells_group_store(block, GROUP, generation, BOUND_COUNT - 1, values) == CELLS_RANGE);
+    CHECK(cells_group_store(block, CAPACITY - 2, generation, BOUND_COUNT, values) == CELLS_RANGE);
+    CHECK(cells_group_store(block, GROUP, generation, UINT32_MAX, values) == CELLS_RANGE);
+    CHECK(cells_group_end(block, GROUP) == CELLS_OK);
+    CHECK(cells_group_store(block, GROUP, generation, BOUND_COUNT, values + 1) == CELLS_ENDED);
+    CHECK(cells_group_copy(block, GROUP, BOUND_COUNT, 1, copy) == CELLS_OK);
+    CHECK(memcmp(copy, values, sizeof values) == 0);
+    free(block);
+}
+
 static void the_sequence_wraps_within_its_half(void) {
     cells *block = make_block();
     uint32_t generation = make_group(block);
@@ -254,6 +273,7 @@ int main(void) {
     upper_bounds_are_inclusive();
     bounds_may_be_negative();
     an_ended_group_counts_nothing_and_starts_from_zero();
+    a_stored_group_is_replaced_whole_or_not_at_all();
     the_sequence_wraps_within_its_half();
     a_group_whose_writer_was_killed_is_torn_never_good();
     broken_bounds_stop_the_process_before_they_are_followed();

@@ -37,7 +37,7 @@ def write_for_ever(directory: Path, name: str, acknowledgements: int) -> None:
         sequence = cells.copy().layout.groups[0]
         words[sequence] += 1
         words[sequence + 2] += 1
-        grouped = Histogram(lambda value: 0)
+        grouped = Histogram(lambda value: 0, lambda words: 0)
     stored = 0
     while True:
         for _ in range(STORES_PER_ACKNOWLEDGEMENT):

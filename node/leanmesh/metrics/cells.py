@@ -13,7 +13,7 @@ says what each guarantee rests on.
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -22,7 +22,7 @@ import attrs
 from leanmesh.errors import LocalError
 from leanmesh.metrics._cells import lib
 from leanmesh.metrics.block import CAPACITY, Block, CellsUnreadable, make_memfd, runtime_directory
-from leanmesh.metrics.cells_copy import CellsCopy, Value, read_group, take_copy
+from leanmesh.metrics.cells_copy import CellsCopy, Value, read_group, store_group, take_copy
 from leanmesh.metrics.cells_reader import CellsReader
 from leanmesh.metrics.family import OTHER, CounterSpec, FamilySpec, GaugeSpec, HistogramSpec
 from leanmesh.metrics.layout import CellsLayout, FamilyTable, Series, build_layout, group_words
@@ -54,10 +54,12 @@ class Histogram:
     """The writing end of one histogram's label set.
 
     `observe(value)` takes the value in stored steps (the family's resolution)
-    and is one C call.  After release() it counts nothing.
+    and is one C call.  `store(words)` replaces the count of each bucket and, last, the sum in
+    stored steps: for totals that are kept elsewhere.  After release() both do nothing.
     """
 
     observe: Callable[[int], object]
+    store: Callable[[Sequence[int]], object]
 
 
 @attrs.define(eq=False)
@@ -190,13 +192,16 @@ class Cells:
         """Observations lost because two threads met in one histogram for too long."""
         return self.block.head.observations_refused
 
-    def release(self, spec: FamilySpec, *label_values: str) -> bool:
+    def release(self, spec: FamilySpec, *label_values: str, leaves_counts: bool = True) -> bool:
         """End one label set: it is in no later copy.  False when there is none, and for `other`.
 
         It ends for everybody who looked it up.  Who keeps a counter's or
         gauge's index must not store there again: what arrives before two more
         copies have been taken is noticed (late_writes), what comes later goes
         to the next owner.  A histogram's late observations go nowhere, always.
+
+        Who adds up the cells of processes keeps what was counted, unless `leaves_counts` is
+        False: for totals that are kept elsewhere and will be stored again if the label set returns.
         """
         with self._lock:
             family = self._families.get(spec.name)
@@ -206,7 +211,7 @@ class Cells:
             if series is None:
                 return False
             family.handles.pop(label_values, None)
-            last = self._last_words(family.spec, series.index)
+            last = self._last_words(family.spec, series.index) if leaves_counts else []
             is_heard = self._names.end(family.table, label_values, last, self._tables())
             family.table.remove(label_values)
             self._layout = None
@@ -352,8 +357,10 @@ class Cells:
 
     def _make_histogram(self, group: int) -> Histogram:
         head = self.block.head
+        generation = lib.cells_group_generation(head, group)
         return Histogram(
-            partial(lib.cells_group_observe, head, group, lib.cells_group_generation(head, group))
+            partial(lib.cells_group_observe, head, group, generation),
+            partial(store_group, head, group, generation),
         )
 
 

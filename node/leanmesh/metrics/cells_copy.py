@@ -1,6 +1,7 @@
 """An immutable copy of all cells of a block, taken at one moment."""
 
-from collections.abc import Iterator
+from array import array
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
 # A group is written for well under a microsecond; a copy of one takes about a tenth.
 GROUP_TRIES = 1000
+WORDS = 1 << 64
 
 # In stored steps: a counter's or gauge's value, or a histogram's counts (not cumulative, +Inf last) and sum.
 Value = int | tuple[tuple[int, ...], int]
@@ -156,6 +158,14 @@ def read_group(head: "Head", group: int, bound_count: int) -> list[int]:
     words = bytearray(8 * (bound_count + 2))
     lib.cells_group_copy(head, group, bound_count, GROUP_TRIES, ffi.from_buffer("uint64_t *", words))
     return memoryview(words).cast("Q").tolist()
+
+
+def store_group(head: "Head", group: int, generation: int, words: Sequence[int]) -> int:
+    """Replace the counts and the sum of one group; CELLS_OK, or an error and nothing happened."""
+    values = array("Q", [word % WORDS for word in words])
+    return lib.cells_group_store(
+        head, group, generation, len(values) - 2, ffi.from_buffer("uint64_t *", values)
+    )
 
 
 def _names_of_groups(layout: CellsLayout, flagged: list[int]) -> tuple[tuple[str, tuple[str, ...]], ...]:

@@ -30,8 +30,9 @@ class Series:
 class EndedSeries:
     """A counter's or histogram's label set that ended.
 
-    `last_words` are its last values as they lie in a copy, one for a counter.  None: its
-    end was in a log that was gone before it was read.
+    `last_words` are its last values as they lie in a copy, one for a counter; empty when its
+    writer keeps them and will store them again.  None: its end was in a log that was gone
+    before it was read.
     """
 
     spec: FamilySpec

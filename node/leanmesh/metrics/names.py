@@ -9,7 +9,7 @@ One JSON array per line:
 
 The last values are a counter's one, or a histogram's counts and sum: who adds
 up the cells of processes misses nothing that was counted after its last copy.
-A gauge has none.
+A gauge has none, nor has a total that is kept elsewhere.
 
 Bytes count once they are committed: one word of the head holds the length and
 the generation of the log.  So a writer killed at any instruction leaves a log
@@ -123,7 +123,7 @@ class NameLog:
         if not self._commit(self._generation, self._length_bytes, record):
             return False
         self._waste_bytes += series.record_bytes + len(record)
-        if last_words:
+        if not isinstance(family.spec, GaugeSpec):
             self._remember(ended_record(family.number, label_values, series.serial, last_words))
         return True
 
@@ -287,7 +287,7 @@ def _words(spec: FamilySpec, values: object) -> tuple[int, ...]:
     """The last values of a label set."""
     words = cast("list[object]", values)
     count = len(spec.bounds) + 2 if isinstance(spec, HistogramSpec) else int(not isinstance(spec, GaugeSpec))
-    if not isinstance(values, list) or len(words) != count:
+    if not isinstance(values, list) or len(words) not in (0, count):
         raise ValueError(f"{spec.name} ended with {values!r}")
     if not all(isinstance(word, int) and 0 <= word < WORDS for word in words):
         raise ValueError(f"{spec.name} ended with {values!r}, which are no words")

@@ -77,7 +77,7 @@ class WorkerBlock:
         self.copy, self._layout = copy, copy.layout
         for series in copy.ended:
             family = self.totals.family(series.spec)
-            if family is not None and series.last_words is not None:
+            if family is not None and series.last_words:
                 self.totals.add(family, series.label_values, series.last_words)
         # After those that came: a label set that ended and came back never leaves the page.
         for family, labels in departed:
