@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import pytest
-
 from leanmesh import settings_doc
 
 PAGE = Path(__file__).parents[1] / "docs" / "operations.md"
