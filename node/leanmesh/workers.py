@@ -25,6 +25,7 @@ from leanmesh.metrics.cells import Cells
 from leanmesh.metrics.mesh_peers import add_mesh_peers
 from leanmesh.metrics.process import add_process_metrics
 from leanmesh.metrics.snapshotter import Snapshotter
+from leanmesh.metrics.stored_sources import StoredSources
 from leanmesh.metrics.worker_cells import WorkerCells
 from leanmesh.metrics.worker_metrics import add_worker_metrics
 from leanmesh.run import STOP_GRACE_S, open_cells, open_node, watch_loop
@@ -117,10 +118,10 @@ async def run_workers(
             complete,
             None if share is None else attrs.asdict(share),
         )
-        snapshotter = Snapshotter(settings.metrics, cells=worker_cells)
+        snapshotter = Snapshotter(settings.metrics, sources=StoredSources(cells=cells), cells=worker_cells)
         add_process_metrics(snapshotter)
         add_mesh_peers(snapshotter)
-        add_bookkeeping(snapshotter, contained, cells.dropped)
+        add_bookkeeping(snapshotter, contained, cells)
         add_worker_metrics(snapshotter, worker_cells)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(watch_loop, cells)
@@ -215,7 +216,7 @@ async def run_worker(channel_descriptor: int, cells_descriptor: int, supervisor_
 async def _run_networks(channel: Channel, start: Start, cells: Cells) -> None:
     settings: Settings = CONVERTER.structure(start.settings, Settings)
     keys = {int(number): PrivateKey.decode(bytes.fromhex(text)) for number, text in start.keys.items()}
-    async with open_node(settings, cells=cells, keys=keys) as node:
+    async with open_node(settings, cells=cells, keys=keys, sources=StoredSources(cells=cells)) as node:
         try:
             await channel.send(Ready(_facts(node)))
             async with trio.open_nursery() as nursery:
