@@ -110,7 +110,7 @@ class Composition:
         self.snapshotter = Snapshotter(settings.metrics, sources=self._sources, cells=cells)
         add_process_metrics(self.snapshotter)
         add_mesh_peers(self.snapshotter)
-        add_bookkeeping(self.snapshotter, self.contained, cells.dropped)
+        add_bookkeeping(self.snapshotter, self.contained, cells)
         self.work = MeasuredWork.build(settings.collector, cells, self.snapshotter)
         self.node = Node(
             settings.service,

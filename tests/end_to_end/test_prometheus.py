@@ -46,7 +46,7 @@ async def start_endpoints(nursery: trio.Nursery, cells: Cells) -> dict[str, str]
     contained = ContainedErrors()
     add_process_metrics(snapshotter)
     add_mesh_peers(snapshotter)
-    add_bookkeeping(snapshotter, contained, cells.dropped)
+    add_bookkeeping(snapshotter, contained, cells)
     await nursery.start(snapshotter.run)
     params = WebParams(listen="127.0.0.1:0")
     app = build_app(snapshotter, params)

@@ -41,7 +41,7 @@ async def full_snapshotter(cells: Cells, **params: float) -> Snapshotter:
     """With everything that a node has."""
     snapshotter = Snapshotter(MetricsParams(**params), cells=cells)
     add_process_metrics(snapshotter)
-    add_bookkeeping(snapshotter, ContainedErrors(), cells.dropped)
+    add_bookkeeping(snapshotter, ContainedErrors(), cells)
     add_mesh_peers(snapshotter)
     return snapshotter
 

@@ -1,22 +1,27 @@
-"""What went wrong while the node went on: errors of users' callables, and label sets without room."""
+"""What went wrong while the node went on: in callables of users, for want of room, in cells."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 
 from leanmesh.contain import ContainedErrors
-from leanmesh.metrics.catalog_node import CONTAINED_ERRORS, REFRESHER_ERRORS, SERIES_DROPPED
+from leanmesh.metrics.catalog_node import (
+    CELLS_LATE_WRITES,
+    CONTAINED_ERRORS,
+    OBSERVATIONS_REFUSED,
+    REFRESHER_ERRORS,
+    SERIES_DROPPED,
+)
+from leanmesh.metrics.catalog_workers import CELLS_TORN
+from leanmesh.metrics.cells import Cells
 from leanmesh.metrics.sample import Sample
 from leanmesh.metrics.snapshotter import Snapshotter
-from leanmesh.metrics.sources import SourceHandle
+
+FAMILIES = (REFRESHER_ERRORS, CONTAINED_ERRORS, SERIES_DROPPED, CELLS_LATE_WRITES, OBSERVATIONS_REFUSED)
 
 
-def add_bookkeeping(
-    snapshotter: Snapshotter,
-    contained: ContainedErrors,
-    dropped_by_cells: Callable[[], Mapping[str, int]] = dict[str, int],
-) -> SourceHandle:
-    """Export the errors of refreshers and contained callables, and how often a family was full.
+def add_bookkeeping(snapshotter: Snapshotter, contained: ContainedErrors, cells: Cells | None = None) -> None:
+    """Export the errors of refreshers and contained callables, how often a family was full, what cells lost.
 
-    `dropped_by_cells` answers that for the cells, by family (Cells.dropped).
+    `cells` are those of this process; `snapshotter` may publish them or a sum with others'.
     """
 
     def read() -> Iterator[Sample]:
@@ -24,9 +29,27 @@ def add_bookkeeping(
             yield Sample(REFRESHER_ERRORS, (name,), count)
         for name, count in contained.counts.items():
             yield Sample(CONTAINED_ERRORS, (name,), count)
-        for name, count in dropped_by_cells().items():
-            yield Sample(SERIES_DROPPED, (name,), count)
         for name, count in snapshotter.sources.dropped.items():
             yield Sample(SERIES_DROPPED, (name,), count)
+        if cells is not None:
+            for name, count in cells.dropped().items():
+                yield Sample(SERIES_DROPPED, (name,), count)
+            yield Sample(CELLS_LATE_WRITES, (), cells.late_writes)
+            yield Sample(OBSERVATIONS_REFUSED, (), cells.observations_refused)
 
-    return snapshotter.add_source("bookkeeping", (REFRESHER_ERRORS, CONTAINED_ERRORS, SERIES_DROPPED), read)
+    snapshotter.add_source("bookkeeping", FAMILIES, read)
+    if cells is not None and snapshotter.cells is cells:
+        _add_torn(snapshotter)
+
+
+def _add_torn(snapshotter: Snapshotter) -> None:
+    """Export how often a refresh found a histogram of this process half written."""
+    torn = 0
+
+    def read() -> Iterator[Sample]:
+        nonlocal torn
+        copy = snapshotter.cells_copy
+        torn += 0 if copy is None else len(copy.torn)
+        yield Sample(CELLS_TORN, ("busy",), torn)
+
+    snapshotter.add_source("cells", (CELLS_TORN,), read)

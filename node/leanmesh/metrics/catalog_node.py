@@ -51,6 +51,15 @@ SERIES_DROPPED = CounterSpec(
     "reached its bound.",
     labels=("family",),
 )
+CELLS_LATE_WRITES = CounterSpec(
+    "leanmesh_cells_late_writes_total",
+    "Cells that somebody still wrote to after their label set had ended. Each is a bug in what counts there; "
+    "no other series was touched.",
+)
+OBSERVATIONS_REFUSED = CounterSpec(
+    "leanmesh_observations_refused_total",
+    "Observations lost because several threads met in one histogram for too long.",
+)
 
 NETWORK_MESH_PEERS = GaugeSpec(
     "leanmesh_network_mesh_peers",
@@ -145,6 +154,8 @@ FAMILIES: tuple[FamilySpec, ...] = (
     REFRESHER_ERRORS,
     CONTAINED_ERRORS,
     SERIES_DROPPED,
+    CELLS_LATE_WRITES,
+    OBSERVATIONS_REFUSED,
     NETWORK_MESH_PEERS,
     NETWORK_RUNNING,
     MESSAGES,
