@@ -177,12 +177,12 @@ async def test_a_killed_peer_leaves_the_meshes_of_the_others(start, language: st
     await watcher.expect("disconnected", peer=victim.peer_id)
 
 
-QUIC_PAIRS = [pair for pair in PAIRS if pair[0] != "py"]
+# py-libp2p 0.8.1 loses transfers over QUIC: those it dialed always, those it took now and then.
+QUIC_PAIRS = [pair for pair in PAIRS if "py" not in pair]
 
 
 @pytest.mark.parametrize(("dialer", "listener"), QUIC_PAIRS)
 async def test_peers_ping_and_transfer_over_quic(start, dialer: str, listener: str):
-    # py-libp2p 0.8.1 loses large transfers that it dialed over QUIC: it is the listener only.
     size = 1 << 20
     served = await start(listener, "--transport", "quic", "--echo")
     options = ("--transport", "quic", "--ping", "--upload", size, "--download", size)
