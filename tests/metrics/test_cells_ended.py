@@ -74,6 +74,22 @@ def test_ends_are_repeated_when_the_log_is_written_anew():
     assert told == {str(number): number for number in range(1, 3001)}
 
 
+def test_a_total_that_is_kept_elsewhere_leaves_nothing_also_when_the_log_is_written_anew():
+    cells = Cells.anonymous(capacity=256)
+    reader = CellsReader(cells.block)
+    cells.words[cells.counter(COUNTER, "early")] = 7
+    number = 0
+    almost_full_bytes = cells.block.names_area_bytes * 7 // 8 - 200
+    while cells.block.head.names < almost_full_bytes:
+        churn(cells, number, number := number + 1)
+    reader.copy()
+    cells.release(COUNTER, "early", leaves_counts=False)
+    while cells.block.head.names >> 32 == 0:
+        churn(cells, number, number := number + 1)
+
+    assert ended_of(reader)["test_total", "early"] == ()
+
+
 def test_who_looks_too_late_for_an_end_has_the_values_of_the_copy_before():
     cells = Cells.anonymous(capacity=256)
     reader = CellsReader(cells.block)

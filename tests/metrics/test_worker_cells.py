@@ -170,6 +170,19 @@ def test_what_the_dead_had_stays_until_a_living_worker_ends_it(host):
     assert host.events() == 5
 
 
+def test_what_the_dead_had_leaves_too_when_a_living_worker_had_and_ended_it_between_two_copies(host):
+    one, handle = host.start()
+    count(one, 3)
+    host.workers.retire(handle)
+    assert host.events() == 3
+    two, _ = host.start()
+    count(two, 1)
+    two.release(EVENTS, "a")
+    assert host.events() is None
+    count(two, 1)
+    assert host.events() == 5
+
+
 def test_only_so_many_label_sets_of_the_dead_are_kept_and_giving_one_up_is_counted(host):
     for number in range(EVENTS.series_limit + 2):
         cells, handle = host.start()
@@ -224,6 +237,31 @@ def test_histograms_with_other_buckets_are_left_out_and_counted_and_all_else_is_
     assert host.values()["test_sizes_bytes"] == {(): ((1, 1, 1), 45)}
     assert host.values()["test_events_total"] == {("a",): 4, ("b",): 1}
     assert skipped(host.workers) == {"shape": 1}
+
+
+def test_a_family_of_another_shape_is_counted_once_for_each_life_and_taken_when_the_name_is_free(host):
+    other = GaugeSpec("test_peers", "Peers.", labels=("topic",))
+    one, first = host.start()
+    two, _ = host.start()
+    one.signed_words[one.gauge(PEERS, "1")] = 3
+    for number in range(3):
+        two.signed_words[two.gauge(other, str(number))] = 4
+        assert host.values() == {"test_peers": {("1",): 3}}
+    assert skipped(host.workers) == {"shape": 1}
+    host.workers.retire(first)
+    three, _ = host.start()
+    three.signed_words[three.gauge(other, "0")] = 5
+
+    assert host.values() == {"test_peers": {("0",): 5}}
+
+
+def test_the_supervisors_own_cells_are_used_again_after_their_copies(host):
+    for number in range(1000):
+        count(host.own, 1, peer=str(number))
+        assert host.events(str(number)) == 1
+        host.own.release(EVENTS, str(number))
+
+    assert host.own.dropped() == {}
 
 
 def test_families_that_differ_only_in_their_help_are_one(host):
