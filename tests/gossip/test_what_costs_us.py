@@ -95,3 +95,14 @@ def test_direct_peers_are_heard_whatever_their_score():
     bench.say(stranger, publish=(message(b"from a stranger"),))
     bench.say(direct, publish=(message(b"from a friend"),))
     assert bench.delivered == [("blocks", b"from a friend", direct)]
+
+
+def test_a_fanout_that_is_given_up_does_not_forget_a_topic_that_came_back():
+    bench = OneRouter(GossipParams(fanout_limit=1), topics=())
+    bench.router.publish("a", b"data", bench.now_s)
+    bench.router.subscribe("a", bench.now_s)
+    bench.router.unsubscribe("a", bench.now_s)
+    peer = bench.peer(topics=("a",))
+    bench.router.publish("b", b"other", bench.now_s)
+    assert bench.router.view.topic_peers("a") == [peer]
+    assert bench.router.view.peer(peer, bench.now_s).topics == ("a",)

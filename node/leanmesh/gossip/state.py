@@ -115,8 +115,9 @@ class State:
 
     def forget_if_empty(self, topic: Topic) -> None:
         """Drop a topic nobody takes: a table of names that peers made up would grow for ever."""
-        if topic.is_empty:
-            self.topics.pop(topic.name, None)
+        # By identity: a topic that was forgotten and came back is another one.
+        if topic.is_empty and self.topics.get(topic.name) is topic:
+            del self.topics[topic.name]
 
     def enter_mesh(self, topic: Topic, peer: PeerState, reason: GraftReason, now_s: float) -> None:
         """Put a peer into the mesh of a topic it is not in."""
