@@ -98,7 +98,7 @@ def test_direct_peers_are_heard_whatever_their_score():
 
 
 def test_a_fanout_that_is_given_up_does_not_forget_a_topic_that_came_back():
-    bench = OneRouter(GossipParams(fanout_limit=1), topics=())
+    bench = OneRouter(GossipParams(fanout_limit=1, is_flood_publishing=False), topics=())
     bench.router.publish("a", b"data", bench.now_s)
     bench.router.subscribe("a", bench.now_s)
     bench.router.unsubscribe("a", bench.now_s)

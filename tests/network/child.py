@@ -11,6 +11,7 @@ import trio
 from leanmesh.run import open_node
 from leanmesh.service.node import Node
 from leanmesh.service.params import NetworkParams
+from leanmesh.service.subscriptions import Overflow
 from leanmesh.settings import Settings
 
 TOPIC = "news"
@@ -35,7 +36,8 @@ async def publish(node: Node, rate_per_s: float) -> None:
 
 async def count(node: Node) -> None:
     received = 0
-    async with node.subscribe(TOPIC) as messages:
+    # A burst may be longer than a queue: what is counted is what arrived, not what was kept.
+    async with node.subscribe(TOPIC, overflow=Overflow.WAIT) as messages:
         async for message in messages:
             if message.data == b"report":
                 say(f"received {received}")
