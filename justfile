@@ -30,6 +30,10 @@ fix:
 test *ARGS:
     {{python}} -m pytest {{ARGS}}
 
+# Runs the tests of a minute and more, which the others leave out
+test-long *ARGS:
+    {{python}} -m pytest -m long {{ARGS}}
+
 # Generates *_pb2.py and *_pb2.pyi next to their .proto files
 proto:
     cd node && for schema in $(find leanmesh -name '*.proto'); do \

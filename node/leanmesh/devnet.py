@@ -121,6 +121,8 @@ class Devnet:
     _params: dict[int, NetworkParams] = attrs.field(factory=dict[int, NetworkParams], init=False)
     _random: Random = attrs.field(init=False)
     _publishing: trio.CancelScope = attrs.field(factory=trio.CancelScope, init=False)
+    _published: trio.Event = attrs.field(factory=trio.Event, init=False)
+    """Set when the last message has been published and counted."""
     _counted: trio.lowlevel.ParkingLot = attrs.field(factory=trio.lowlevel.ParkingLot, init=False)
     _latencies_s: deque[float] = attrs.field(factory=lambda: deque(maxlen=LATENCY_SAMPLES), init=False)
 
@@ -157,12 +159,14 @@ class Devnet:
             await self._wait_for_meshes()
             with self._publishing:
                 await self._publish_forever()
+            self._published.set()
             await trio.sleep_forever()
 
     async def settle(self, timeout_s: float) -> None:
         """Publish no more, and wait until everything has arrived, or until it is too late."""
         self._publishing.cancel()
         with trio.move_on_after(timeout_s):
+            await self._published.wait()
             while sum(self.delivered.values()) < self.expected:
                 await self._counted.park()
 

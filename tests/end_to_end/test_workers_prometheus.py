@@ -26,7 +26,7 @@ from leanmesh.service.params import NetworkParams
 from leanmesh.settings import Settings
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
-pytestmark = [pytest.mark.slow, needs_prometheus, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.long, needs_prometheus, pytest.mark.timeout(400)]
 
 ENDS = 30
 DURATION_S = 60.0

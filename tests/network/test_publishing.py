@@ -202,3 +202,32 @@ async def test_what_was_written_to_a_peer_counts_also_when_it_has_left(autojump_
     assert nodes[1].peers() == []
     assert nodes[1].metric("leanmesh_messages_total", "outbound", "written") == 20
     assert nodes[1].metric("gossipsub_topic_msg_sent_counts_total", "0", TOPIC) == 20
+
+
+async def test_a_cancelled_publish_has_sent_nothing_and_one_that_sent_is_not_cancelled(
+    autojump_clock, nodes: Nodes
+):
+    """A caller that counts what it published counts right, whatever moment it is cancelled at."""
+    await nodes.start_all(2)
+    await nodes.wait_for_meshes(1)
+
+    with trio.CancelScope() as before:
+        before.cancel()
+        await nodes[1].publish(TOPIC, b"never sent")
+    assert before.cancelled_caught
+
+    receipts = []
+    with trio.CancelScope() as during:
+        async with trio.open_nursery() as nursery:
+
+            @nursery.start_soon
+            async def publisher() -> None:
+                receipts.append(await nodes[1].publish(TOPIC, b"sent"))
+
+            # The publisher gives way once, after it has published.
+            while not nodes[1].network().live.gossip.router.view.history_messages:
+                await trio.lowlevel.checkpoint()
+            during.cancel()
+    assert [receipt.queued for receipt in receipts] == [1]
+    await nodes[1].refresh_metrics()
+    assert nodes[1].metric("gossipsub_topic_msg_published_total", "0", TOPIC) == 1

@@ -165,7 +165,7 @@ async def test_three_seconds_of_chaos_leave_no_task_descriptor_or_memory_behind(
     await chaos_leaves_nothing(1.5)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(300)
 async def test_two_minutes_of_chaos_leave_no_task_descriptor_or_memory_behind():
     await chaos_leaves_nothing(60.0)

@@ -385,7 +385,11 @@ class GossipService:
     async def publish_batch(
         self, topic: str, batch: Iterable[bytes], *, written_by: int = 0, deadline_s: float = float("inf")
     ) -> list[Receipt]:
-        """Publish; wait until `written_by` peers have the last message written, or the deadline passes."""
+        """Publish; wait until `written_by` peers have the last message written, or the deadline passes.
+
+        Cancelled before it published anything, or else only while it waits for peers.
+        """
+        await trio.lowlevel.checkpoint_if_cancelled()
         receipts: list[Receipt] = []
         try:
             # Those before one that is refused are in the list then.
@@ -398,7 +402,7 @@ class GossipService:
             awaited = self._watch(receipts[-1]) if written_by and receipts else None
             self._after_pass()
         if awaited is None:
-            await trio.lowlevel.checkpoint()
+            await trio.lowlevel.cancel_shielded_checkpoint()
             return receipts
         try:
             with trio.move_on_at(deadline_s):

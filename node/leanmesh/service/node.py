@@ -191,7 +191,8 @@ class Node:
         With `written_by` it waits until so many peers have it written, at most
         `timeout_s` (default: the settings' publish_timeout_s).  NobodyTakesTopic
         when no peer takes the topic within that time; PublishRefused when the
-        message is too large or, by its content, known already.
+        message is too large or, by its content, known already.  When cancelled,
+        nothing was sent, unless it was waiting for `written_by` peers.
         """
         (receipt,) = await self.publish_batch(
             topic, (data,), written_by=written_by, timeout_s=timeout_s, network_id=network_id
