@@ -76,6 +76,9 @@ class ServiceParams:
     # Configured peers are dialed again after 1, 2, 4 ... 60 s, each with up to a quarter more or less.
     redial_first_s: float = attrs.field(default=1.0, validator=gt(0.0))
     redial_limit_s: float = attrs.field(default=60.0, validator=gt(0.0))
+    # A connection that has lived this long has worked: the pauses begin anew when it ends.  One that ends
+    # sooner lengthens the pause as a failed dial does, so a peer that flaps is dialed once a minute.
+    redial_stable_after_s: float = attrs.field(default=10.0, validator=ge(0.0))
     # What is queued when the node stops has this long to leave.
     stop_timeout_s: float = attrs.field(default=5.0, validator=ge(0.0))
     # A network whose task failed is started again after this time, doubled each time up to the limit.

@@ -23,7 +23,11 @@ JITTER = 0.25
 async def redial_forever(
     switch: Switch, address: Multiaddr, params: ServiceParams, generator: "Random"
 ) -> None:
-    """Keep a connection to one peer.  Returns only when the address turns out to be our own."""
+    """Keep a connection to one peer.  Returns only when the address turns out to be our own.
+
+    Pauses grow from `redial_first_s` to `redial_limit_s`, and begin anew after a
+    connection that lived for `redial_stable_after_s`.
+    """
     pause_s = params.redial_first_s
     is_told = False
     while True:
@@ -40,7 +44,7 @@ async def redial_forever(
             is_told = False
             connected_s = trio.current_time()
             await connection.wait_closed()
-            if trio.current_time() - connected_s > params.redial_limit_s:
+            if trio.current_time() - connected_s >= params.redial_stable_after_s:
                 pause_s = params.redial_first_s
         await trio.sleep(pause_s * generator.uniform(1 - JITTER, 1 + JITTER))
         pause_s = min(2 * pause_s, params.redial_limit_s)
