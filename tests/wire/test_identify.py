@@ -73,6 +73,11 @@ def test_a_long_message_has_its_record_in_a_second_frame():
     assert read(long.encode()) == long
 
 
+@pytest.mark.parametrize("stream", [b"", b"\x00", b"\x00\x00"], ids=["no frame", "empty", "two empty"])
+def test_a_peer_that_says_nothing_breaks_no_rule(stream: bytes):
+    assert read(stream) == Identify()
+
+
 def test_a_push_changes_what_it_names_and_nothing_else():
     push = Identify(protocols=("/new",), agent_version="leanmesh/2", skipped_addresses=3)
     assert FULL.updated_by(push) == attrs.evolve(FULL, protocols=("/new",), agent_version="leanmesh/2")
@@ -120,8 +125,8 @@ def test_versions_are_made_fit_for_a_log_line():
 @pytest.mark.parametrize(
     ("stream", "message"),
     [
-        (b"", "ended before its message"),
         (b"\x05abc", "ended before its message"),
+        (b"\x00\x85", "ended before its message"),
         (b"\x01\xff", "cannot be decoded"),
         (b"\x03\x1a\x01\xff", "cannot be decoded"),
         (b"\x03\x0a\x01\xff", "the key in the identify message: "),

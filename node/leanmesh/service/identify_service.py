@@ -22,6 +22,8 @@ LOGGER = logging.getLogger(__name__)
 AGENT_VERSION = f"leanmesh/{version('leanmesh')}"
 PROTOCOL_VERSION = "ipfs/0.1.0"
 
+NOTHING = Identify()
+
 
 @attrs.define(eq=False)
 class IdentifyService:
@@ -54,14 +56,21 @@ class IdentifyService:
         )
 
     async def ask(self, connection: Connection) -> Identify:
-        """Ask a peer who it is.  One that does not say, or not in time, is a stranger with empty fields."""
-        told = Identify()
+        """Ask a peer who it is.  One that does not say, or not in time, is a stranger with empty fields.
+
+        The connection lives on all the same: what it speaks is asked stream by stream.
+        """
+        told = NOTHING
+        why = f"no answer within {self.timeout_s:g} s"
         with trio.move_on_after(self.timeout_s):
             try:
                 stream = await connection.open_stream([PROTOCOL_ID], timeout_s=self.timeout_s)
                 told = await self._read(stream)
+                why = "its answer is empty"
             except (StreamRefused, StreamReset) as error:
-                LOGGER.debug("%s", error)
+                why = str(error)
+        if told == NOTHING:
+            LOGGER.info("%s does not say who it is: %s", connection.remote_peer.short, why)
         if not connection.is_closed:
             self.known[connection] = told
         return told

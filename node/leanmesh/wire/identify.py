@@ -125,8 +125,12 @@ class IdentifyReader:
             raise IdentifyError(f"identify in more than {FRAMES_LIMIT} frames")
 
     def finish(self, remote_peer: PeerId) -> Identify:
-        """What the peer said, now that its stream has ended."""
-        if self._splitter.is_inside_frame or not self._frames:
+        """What the peer said, now that its stream has ended.
+
+        No frame at all says as much as an empty one: nothing.  Every field of the
+        message is optional, so neither breaks the protocol.
+        """
+        if self._splitter.is_inside_frame:
             raise IdentifyError("the identify stream ended before its message")
         # Serialized messages that stand behind each other are one merged message.
         return Identify.decode(b"".join(self._frames), remote_peer)
