@@ -46,6 +46,7 @@ from leanmesh.transport.observer import TransportObserver
 from leanmesh.transport.switch import Switch
 from leanmesh.web.endpoints import JsonSource, build_app
 from leanmesh.web.server import HttpServer
+from leanmesh.web.server_metrics import add_server_metrics
 
 # What the commands need of the layers below.
 __all__ = [
@@ -273,6 +274,7 @@ async def run(
                 on_answered=None if node.meter is None else node.meter.answered,
             )
             server = HttpServer(app, settings.web, node.contained)
+            add_server_metrics(node.snapshotter, server)
             address = await nursery.start(server.run)
             task_status.started(Ready(node, f"http://{address}/metrics", cells.block.path))
     finally:

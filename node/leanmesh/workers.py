@@ -53,6 +53,7 @@ from leanmesh.web.endpoints import build_app
 from leanmesh.web.http import Request, Response, Route, error_response, json_response
 from leanmesh.web.params import WebParams, split_address
 from leanmesh.web.server import HttpServer
+from leanmesh.web.server_metrics import add_server_metrics
 
 # The last words of a worker are few; a supervisor that does not take them is not waited for.
 LAST_WORDS_TIMEOUT_S = 1.0
@@ -136,7 +137,9 @@ async def run_workers(
                 more_routes={path: partial(_answer, supervisor, snapshotter, path) for path in PAGES},
                 posts=_posts(settings.web, supervisor),
             )
-            address = await nursery.start(HttpServer(app, settings.web, contained).run)
+            server = HttpServer(app, settings.web, contained)
+            add_server_metrics(snapshotter, server)
+            address = await nursery.start(server.run)
             url = f"http://{address}/metrics"
             task_status.started(WorkersReady(supervisor, snapshotter, url, cells.block.path))
     finally:

@@ -117,6 +117,25 @@ async def test_a_peer_that_ends_its_stream_is_still_heard_on_the_next(autojump_c
     await eventually(lambda: node.mesh(TOPIC) == [], timeout_s=1)
 
 
+async def test_empty_frames_are_skipped_and_counted_as_they_come(autojump_clock, nodes: Nodes):
+    node = await nodes.start(1)
+    stranger = await nodes.stranger(2, {GOSSIPSUB: read_to_the_end})
+    connection = await dial(stranger, nodes, 1)
+    stream = await connection.open_stream([GOSSIPSUB])
+    await node.refresh_metrics()
+    assert node.metric("gossipsub_empty_frames_total", "0") == 0
+
+    await stream.send_all(b"\x00\x00" + HELLO + b"\x00")
+    await node.wait_for_mesh(TOPIC, 1, 5)
+    await node.refresh_metrics()
+    assert (node.metric("gossipsub_empty_frames_total", "0"), stream.is_closed) == (3, False)
+
+    await stream.send_all(b"\x00\x00\x02\xff\xff")
+    await connection.wait_closed()
+    await node.refresh_metrics()
+    assert node.metric("gossipsub_empty_frames_total", "0") == 5
+
+
 async def test_what_was_said_before_a_broken_frame_counts_and_the_connection_ends(
     autojump_clock, nodes: Nodes
 ):

@@ -264,7 +264,8 @@ async def test_a_peer_has_two_streams_for_pings_and_no_more(autojump_clock, node
     with pytest.raises((StreamRefused, StreamReset)):
         await (await connection.open_stream([PING])).receive_some()
     assert [stream.is_closed for stream in streams] == [False, False]
-    assert node.network().live.ping.refused == 1
+    await node.refresh_metrics()
+    assert node.metric("leanmesh_ping_streams_refused_total") == 1
     for stream in streams[:2]:
         stream.reset()
     await trio.sleep(0.1)

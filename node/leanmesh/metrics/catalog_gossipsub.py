@@ -199,6 +199,12 @@ RPCS_REFUSED = CounterSpec(
     "Frames that broke a limit or could not be read, by what was wrong. Their senders were disconnected.",
     labels=("network_id", "reason"),
 )
+EMPTY_FRAMES = CounterSpec(
+    "gossipsub_empty_frames_total",
+    "Frames of length zero that peers sent. They say nothing and are skipped; a steady rate is a peer that "
+    "wastes our time.",
+    labels=("network_id",),
+)
 MCACHE_MESSAGES = GaugeSpec(
     "gossipsub_mcache_messages",
     "Messages kept to answer IWANT.",
@@ -243,6 +249,7 @@ FAMILIES: tuple[FamilySpec, ...] = (
     RPCS,
     RPC_BYTES,
     RPCS_REFUSED,
+    EMPTY_FRAMES,
     MCACHE_MESSAGES,
     SEEN_IDS,
 )

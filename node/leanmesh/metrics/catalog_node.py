@@ -138,6 +138,15 @@ TRANSPORT_BYTES = CounterSpec(
     labels=("transport", "direction"),
     fixed=TRANSPORT_DIRECTIONS,
 )
+PINGS_REFUSED = CounterSpec(
+    "leanmesh_ping_streams_refused_total",
+    "Streams for pings that were reset because their peer had two already.",
+)
+HTTP_REFUSED = CounterSpec(
+    "leanmesh_http_connections_refused_total",
+    "Connections to the HTTP server that were answered 503, or closed, because connections_limit others were"
+    " open: this page was not there for somebody.",
+)
 LOOP_LATENESS = HistogramSpec(
     "leanmesh_loop_lateness_seconds",
     "How late the loop woke a task that waited for a fixed time. The first sign of a node with too much "
@@ -168,5 +177,7 @@ FAMILIES: tuple[FamilySpec, ...] = (
     DIALS,
     HANDSHAKE,
     TRANSPORT_BYTES,
+    PINGS_REFUSED,
+    HTTP_REFUSED,
     LOOP_LATENESS,
 )

@@ -79,6 +79,7 @@ class GossipMetrics(Observer):
     # Places of the number and of the bytes.
     _rpcs_received: tuple[int, int] = attrs.field(init=False)
     _rpcs_sent: tuple[int, int] = attrs.field(init=False)
+    _empty_frames: int = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
         cells = self.cells
@@ -92,6 +93,7 @@ class GossipMetrics(Observer):
             )
             for direction in (INBOUND, OUTBOUND)
         )
+        self._empty_frames = cells.counter(gossipsub.EMPTY_FRAMES, self.network_id)
         reasons = ("full", "expired", "withdrawn", "peer_gone")
         self._dropped = {reason: cells.counter(OUTBOX_DROPPED, reason) for reason in reasons}
         for spec in gossipsub.FAMILIES:
@@ -212,6 +214,10 @@ class GossipMetrics(Observer):
     def rpc_refused(self, peer: bytes, reason: str, size_bytes: int, now_s: float) -> None:
         """See Observer."""
         self._count(gossipsub.RPCS_REFUSED, reason)
+
+    def empty_frames(self, count: int) -> None:
+        """So many frames held nothing and were skipped; the core never sees them."""
+        self._words[self._empty_frames] += count
 
     # The tally: what one chunk brought, for who measures the work.
 

@@ -56,6 +56,10 @@ class ServiceMetrics(Protocol):
         """So many RPCs, of so many bytes, were taken out of an outbox."""
         ...
 
+    def empty_frames(self, count: int) -> None:
+        """So many frames of a peer held nothing and were skipped."""
+        ...
+
     def outbox_closed(self, outbox: Outbox) -> None:
         """A peer is gone, and with it this outbox."""
         ...
@@ -91,7 +95,6 @@ class GossipService:
     metrics: "ServiceMetrics"
     meter: WorkMeter | None = None
     links: dict[PeerId, Link] = attrs.field(factory=dict[PeerId, Link], init=False)
-    empty_frames: int = attrs.field(default=0, init=False)
     _connections: dict[PeerId, list[Connection]] = attrs.field(
         factory=dict[PeerId, list[Connection]], init=False
     )
@@ -274,7 +277,6 @@ class GossipService:
                 reader.has_begun = True
                 await self._read(peer, reader)
             finally:
-                self.empty_frames += splitter.skipped_empty
                 if self._readers.get(peer) is reader:
                     del self._readers[peer]
         if scope.cancelled_caught:
@@ -333,6 +335,10 @@ class GossipService:
         except RemoteError:
             self.router.observer.rpc_refused(peer, "frame", len(chunk), trio.current_time())
             raise
+        finally:
+            if empty := splitter.skipped_empty:
+                splitter.skipped_empty = 0
+                self.metrics.empty_frames(empty)
 
     # After each pass of the router.
 

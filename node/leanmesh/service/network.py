@@ -80,6 +80,10 @@ class Metrics(ServiceMetrics, Protocol):
         """Copies received of messages that were here already."""
         ...
 
+    def ping_refused(self) -> None:
+        """A peer opened more streams for pings than it may have."""
+        ...
+
     def start(self) -> None:
         """The network runs, with no peers.  LocalError when its slot is taken."""
         ...
@@ -251,7 +255,7 @@ class Network:
                 started_ns,
                 self.service_params.identify_timeout_s,
             ),
-            PingService(),
+            PingService(self.metrics.ping_refused),
             nursery,
         )
         self._handle(life)

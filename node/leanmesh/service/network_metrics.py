@@ -44,6 +44,7 @@ class NetworkMetrics:
     _slot: NetworkHandle | None = attrs.field(default=None, init=False)
     _duration: Histogram = attrs.field(init=False)
     _lateness: Histogram = attrs.field(init=False)
+    _pings_refused: int = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
         label = str(self.network_id)
@@ -51,6 +52,7 @@ class NetworkMetrics:
         self.transport = TransportMetrics(self.cells)
         self._duration = self.cells.histogram(gossipsub.HEARTBEAT_DURATION, label)
         self._lateness = self.cells.histogram(gossipsub.HEARTBEAT_LATENESS, label)
+        self._pings_refused = self.cells.counter(catalog.PINGS_REFUSED)
 
     @property
     def duplicates(self) -> int:
@@ -92,6 +94,14 @@ class NetworkMetrics:
     def rpcs_sent(self, rpcs: int, size_bytes: int) -> None:
         """So many RPCs were taken out of an outbox to be written."""
         self.gossip.rpcs_sent(rpcs, size_bytes)
+
+    def empty_frames(self, count: int) -> None:
+        """So many frames of a peer held nothing."""
+        self.gossip.empty_frames(count)
+
+    def ping_refused(self) -> None:
+        """A peer opened more streams for pings than it may have.  All networks count in one cell."""
+        self.cells.words[self._pings_refused] += 1
 
     def outbox_closed(self, outbox: Outbox) -> None:
         """A peer is gone; the books of its outbox go on in ours."""

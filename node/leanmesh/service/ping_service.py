@@ -1,7 +1,7 @@
 """Ping: answers peers that measure us, and measures peers."""
 
 import os
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 
 import attrs
@@ -21,16 +21,16 @@ class NoPong(RemoteError):
 
 @attrs.define(eq=False)
 class PingService:
-    """The answering side.  A peer has two streams for it at most; the rest is reset."""
+    """The answering side.  A peer has two streams at most; one more is reset and told to `on_refused`."""
 
+    on_refused: Callable[[], None] = lambda: None
     _streams: dict[PeerId, int] = attrs.field(factory=dict[PeerId, int], init=False)
-    refused: int = attrs.field(default=0, init=False)
 
     async def serve(self, stream: Stream) -> None:
         """Give back what comes, until the peer ends it."""
         peer = stream.connection.remote_peer
         if self._streams.get(peer, 0) >= STREAMS_LIMIT:
-            self.refused += 1
+            self.on_refused()
             stream.reset()
             await trio.lowlevel.checkpoint()
             return
