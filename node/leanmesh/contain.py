@@ -3,7 +3,7 @@
 Validators, refreshers, sinks and observers are code we did not write.  One
 that raises is counted under its name, reported with its trace, and the node
 goes on.  Of ours only a network as a whole is wrapped: a bug in it ends that
-network loudly, and its supervisor starts it again.
+network loudly, and its supervisor starts it again; and what a replay repeats.
 """
 
 import logging
@@ -52,4 +52,28 @@ class Containment:
         counts = self._errors.counts
         counts[self._name] = counts.get(self._name, 0) + 1
         LOGGER.error("%s raised; the node goes on", self._name, exc_info=error)
+        return True
+
+
+@attrs.define
+class Kept:
+    """A block whose exception, if it raises one, is kept to be looked at.
+
+    For the replay of a run that ended with a bug: there the exception is what was asked for.
+    """
+
+    error: Exception | None = None
+
+    def __enter__(self) -> "Kept":
+        return self
+
+    def __exit__(
+        self,
+        error_type: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> bool:
+        if not isinstance(error, Exception):
+            return False
+        self.error = error
         return True

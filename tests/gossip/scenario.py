@@ -47,7 +47,7 @@ def play(seed: int) -> Network:
     network.run(5)
     for node in network.nodes:
         # A trace knows every event there is.
-        node.face.set_validated(TOPIC, is_validated=node.number % 2 == 0, now_s=network.now_s)
+        node.face.set_validated(TOPIC, is_validated=node.number % 2 == 0)
         _publish(network, 100 + node.number)
         network.run(0.5)
         node.face.close(network.now_s)

@@ -11,7 +11,7 @@ from leanmesh.gossip.observer import CutReason, Observer
 from leanmesh.gossip.params import GossipParams
 from leanmesh.gossip.router import Router
 from leanmesh.gossip.rpc import Message
-from leanmesh.gossip.trace import Recorder
+from leanmesh.gossip.trace import Recorder, Tape
 from leanmesh.gossip.validation import Ticket, Verdict
 from leanmesh.identity.peer_id import PeerId
 from leanmesh.wire.varint import decode_varint
@@ -109,7 +109,7 @@ class Network:
         )
         node = Node(number, peer, protocol, seed, started_s, router, router, deliveries, validator=validator)
         if self._is_traced:
-            node.face = Recorder(router, node.trace.append)
+            node.face = Recorder(router, Tape(node.trace.append))
         self.nodes.append(node)
         self._by_peer[peer] = node
         self._at(router.next_event_at_s, lambda: self._beat(node))
@@ -243,7 +243,7 @@ class Network:
 
     def _drain(self, node: Node, peer: PeerId) -> list[bytes]:
         if isinstance(node.face, Recorder):
-            return node.face.drain(peer, DRAIN_BYTES, self.now_s)
+            return node.face.drain(peer, DRAIN_BYTES)
         return node.router.outbox(peer).drain(DRAIN_BYTES)
 
     def _send(self, source: Node, target: Node, frame: bytes) -> None:

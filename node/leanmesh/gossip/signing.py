@@ -6,13 +6,13 @@ Whatever a peer sends, the answer is a word and never an exception: a malformed 
 from collections.abc import Callable
 from enum import StrEnum
 from functools import lru_cache
-from typing import Final
+from typing import Final, Protocol
 
 import attrs
 
 from leanmesh.gossip import entries, rpc_pb2
 from leanmesh.gossip.rpc import Message
-from leanmesh.identity.keys import InvalidKey, PrivateKey, PublicKey
+from leanmesh.identity.keys import InvalidKey, PublicKey
 from leanmesh.identity.peer_id import InvalidPeerId, PeerId
 
 SIGNATURE_DOMAIN: Final = b"libp2p-pubsub:"
@@ -89,10 +89,28 @@ def claim_of(message: Message) -> Claim | Invalid:
     return Claim(key, message.signature, _signed_bytes(message))
 
 
+class SigningKey(Protocol):
+    """What of a private key signing needs."""
+
+    @property
+    def peer_id(self) -> PeerId:
+        """Who signs."""
+        ...
+
+    @property
+    def public_key(self) -> PublicKey:
+        """What the signatures are checked with."""
+        ...
+
+    def sign(self, message: bytes) -> bytes:
+        """The signature over some bytes."""
+        ...
+
+
 class Signer:
     """Makes own messages under StrictSign."""
 
-    def __init__(self, key: PrivateKey) -> None:
+    def __init__(self, key: SigningKey) -> None:
         self._key = key
         self._source = bytes(key.peer_id)
         # An id that is a hash tells nobody the key.
