@@ -7,9 +7,10 @@ import trio
 from leanmesh.errors import LocalError
 from leanmesh.gossip.params import GossipParams
 from leanmesh.metrics.params import CollectorParams
+from leanmesh.service import metering
 from leanmesh.service.node import Node
-from leanmesh.service.requests import Responder, request
-from leanmesh.transport.errors import StreamReset
+from leanmesh.service.requests import NoResponse, Responder, request
+from leanmesh.transport.errors import StreamRefused, StreamReset
 from network.nodes import TOPIC, Nodes, collect, eventually
 
 MESSAGES = 300
@@ -19,6 +20,12 @@ def counts(node: Node) -> Counter[tuple[str, ...]]:
     """leanmesh_work_total by (source, topic class, op), as the present snapshot has it."""
     family = node.snapshotter.current.family("leanmesh_work_total")
     return Counter({series.labels: series.value for series in family.series})
+
+
+def of_requests(node: Node, name: str) -> dict[str, object]:
+    """One family of the work, of the source `reqresp`, by operation."""
+    series = node.snapshotter.current.family(name).series
+    return {op: each.value for each in series for source, _, op in [each.labels] if source == "reqresp"}
 
 
 async def publish(node: Node, messages: int = MESSAGES) -> None:
@@ -107,6 +114,39 @@ async def test_a_responder_is_measured_also_when_it_raises(nodes: Nodes, autojum
     await two.refresh_metrics()
 
     assert counts(two)["reqresp", "none", "respond"] == 2
+
+
+async def test_requests_are_measured_on_both_sides_however_they_end(
+    nodes: Nodes, autojump_clock, monkeypatch: pytest.MonkeyPatch
+):
+    # The clock of the links, so that the times are whole values too.
+    monkeypatch.setattr(metering, "perf_counter_ns", lambda: round(trio.current_time() * 1e9))
+    one, two = await nodes.start_all(2)
+    await nodes.wait_for_meshes(1)
+
+    async def respond(peer, data):
+        await trio.sleep(float(data))
+        return data
+
+    two.add_responder(Responder("/sleep/1", respond, two.contained))
+    connection = await one.connect(nodes.address(2))
+    began_s = trio.current_time()
+    assert await request(connection, "/sleep/1", b"0.25") == b"0.25"
+    with pytest.raises(NoResponse):
+        await request(connection, "/sleep/1", b"8", timeout_s=3.0)
+    with pytest.raises(StreamRefused):
+        await request(connection, "/unheard-of/1", b"")
+    with trio.move_on_after(0.5):
+        await request(connection, "/sleep/1", b"9")
+    asked_s = trio.current_time() - began_s
+    await trio.sleep(10)
+    for node in (one, two):
+        await node.refresh_metrics()
+
+    assert of_requests(one, "leanmesh_work_total") == {"request": 4}
+    assert of_requests(two, "leanmesh_work_total") == {"respond": 3}
+    assert of_requests(one, "leanmesh_work_seconds_total") == {"request": pytest.approx(asked_s)}
+    assert of_requests(two, "leanmesh_work_seconds_total") == {"respond": pytest.approx(0.25 + 8 + 9)}
 
 
 async def test_what_a_peer_asks_for_is_measured_as_recovery_on_both_sides(

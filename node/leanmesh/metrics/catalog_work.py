@@ -21,7 +21,7 @@ WORK = CounterSpec(
 WORK_SECONDS = CounterSpec(
     "leanmesh_work_seconds_total",
     "Time spent on them. Its rate is a share of one core where the work does not wait; async validators, "
-    "responders and HTTP pages include what they wait for.",
+    "requests, their answers and HTTP pages include what they wait for.",
     labels=("source", "topic_class", "op"),
     resolution=NANOSECOND,
     series_limit=WORK_SERIES_LIMIT,

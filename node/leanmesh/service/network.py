@@ -215,7 +215,7 @@ class Network:
             await life.switch.aclose()
 
     def _build(self, nursery: trio.Nursery) -> Life:
-        observer = NetworkObserver(self.metrics.transport, self._on_opened, self._on_closed)
+        observer = NetworkObserver(self.metrics.transport, self._on_opened, self._on_closed, self.meter)
         switch = self.make_switch(self.key, observer)
         is_signed = self.params.signing == "strict"
         started_ns = time.time_ns()

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import attrs
 
+from leanmesh.service.metering import WorkMeter
 from leanmesh.transport.errors import CloseReason, ConnectError
 from leanmesh.transport.interface import Connection
 from leanmesh.transport.observer import TransportObserver
@@ -12,11 +13,15 @@ from leanmesh.wire.multiaddr import Multiaddr
 
 @attrs.define(eq=False)
 class NetworkObserver(TransportObserver):
-    """Passes everything on to `observer`, and what opens and closes to the network too."""
+    """Passes everything on to `observer`, and what opens and closes to the network too.
+
+    `meter` measures the requests that go out over its connections.
+    """
 
     observer: TransportObserver
     on_opened: Callable[[Connection], None]
     on_closed: Callable[[Connection, CloseReason, str], None]
+    meter: WorkMeter | None = None
 
     def listening(self, address: Multiaddr) -> None:
         """See TransportObserver."""

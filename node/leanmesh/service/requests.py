@@ -13,6 +13,7 @@ from leanmesh.contain import ContainedErrors
 from leanmesh.errors import RemoteError
 from leanmesh.identity.peer_id import PeerId
 from leanmesh.service.metering import WorkMeter
+from leanmesh.service.network_observer import NetworkObserver
 from leanmesh.transport.interface import Connection, Stream
 
 Respond = Callable[[PeerId, bytes], Awaitable[bytes]]
@@ -67,6 +68,17 @@ async def request(
     limit_bytes: int = DEFAULT_LIMIT_BYTES,
 ) -> bytes:
     """Ask a peer and give its answer.  Raises RemoteError when there is none in time or it is too long."""
+    observer = connection.observer
+    meter = observer.meter if isinstance(observer, NetworkObserver) else None
+    asking = _request(connection, protocol, data, timeout_s, limit_bytes)
+    if meter is None:
+        return await asking
+    return await meter.awaited(meter.requests, None, "request", asking)
+
+
+async def _request(
+    connection: Connection, protocol: str, data: bytes, timeout_s: float, limit_bytes: int
+) -> bytes:
     with trio.move_on_after(timeout_s):
         stream = await connection.open_stream([protocol], timeout_s=timeout_s)
         try:

@@ -11,6 +11,7 @@ from leanmesh.transport.errors import CloseReason
 
 if TYPE_CHECKING:
     from leanmesh.identity.peer_id import PeerId
+    from leanmesh.transport.observer import TransportObserver
     from leanmesh.wire.multiaddr import Multiaddr
 
 Buffer = bytes | bytearray | memoryview
@@ -155,6 +156,11 @@ class Connection(Protocol):
     @property
     def rtt_s(self) -> float | None:
         """The last measured round trip; None before the first."""
+        ...
+
+    @property
+    def observer(self) -> "TransportObserver":
+        """Who is told what happens to it: the observer of the host that it belongs to."""
         ...
 
     @property
