@@ -1,5 +1,7 @@
 """Links between nodes and peers: streams that break, stall, come twice, or come from strangers."""
 
+import logging
+
 import pytest
 import trio
 from leanmesh.gossip.params import GossipParams
@@ -225,9 +227,18 @@ async def test_a_peer_that_takes_no_gossip_from_us_is_not_listened_to(autojump_c
     assert not connection.is_closed
 
 
-@pytest.mark.parametrize("answer", ["reset", "silence", "no such protocol"])
+@pytest.mark.parametrize(
+    ("answer", "why"),
+    [
+        ("reset", "was reset by"),
+        ("silence", "no answer within 5 s"),
+        ("no such protocol", "it speaks none of them"),
+        ("no message", "its answer is empty"),
+        ("an empty message", "its answer is empty"),
+    ],
+)
 async def test_a_peer_that_does_not_say_who_it_is_gossips_all_the_same(
-    autojump_clock, nodes: Nodes, answer: str
+    autojump_clock, nodes: Nodes, caplog: pytest.LogCaptureFixture, answer: str, why: str
 ):
     node = await nodes.start(1)
 
@@ -236,15 +247,23 @@ async def test_a_peer_that_does_not_say_who_it_is_gossips_all_the_same(
             stream.reset()
         elif answer == "silence":
             await trio.sleep_forever()
+        elif answer == "an empty message":
+            await stream.send_all(b"\0")
+        await stream.aclose()
 
     handlers = {GOSSIPSUB: read_to_the_end}
     if answer != "no such protocol":
         handlers[IDENTIFY] = identify
     stranger = await nodes.stranger(2, handlers)
-    await dial(stranger, nodes, 1)
+    with caplog.at_level(logging.INFO, "leanmesh.service.identify_service"):
+        connection = await dial(stranger, nodes, 1)
+        await eventually(lambda: nodes.peer(2) in node.network().live.gossip.links, timeout_s=6)
 
-    await eventually(lambda: nodes.peer(2) in node.network().live.gossip.links, timeout_s=6)
+    assert not connection.is_closed
     assert [info.agent for info in node.peers()] == [""]
+    (said,) = caplog.messages
+    assert said.startswith(f"{nodes.peer(2).short} does not say who it is: ")
+    assert why in said
 
 
 async def test_a_peer_that_reads_nothing_is_slow_and_harms_no_one(
