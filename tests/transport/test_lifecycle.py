@@ -4,7 +4,9 @@ import pytest
 import trio
 from leanmesh.transport.errors import ConnectionClosed, DialFailed, StreamRefused
 from leanmesh.transport.memory_pipe import Link
-from transport.nodes import Nodes, address_of, params, until
+from leanmesh.transport.tcp import TcpCarrier
+from leanmesh.wire.yamux_frames import GoAwayCode
+from transport.nodes import Nodes, address, address_of, params, until
 
 
 async def hold(stream) -> None:
@@ -230,6 +232,33 @@ async def test_closing_the_switch_says_go_away_everywhere_and_frees_the_port(any
     assert listener.listen_addresses == []
     if any_nodes.kind == "tcp":
         await dialer.listen(target)
+
+
+async def test_a_reset_behind_a_go_away_is_a_close_like_any_other(tcp_nodes: Nodes):
+    _, listener, connection = await connected(tcp_nodes)
+    connection._session.go_away(GoAwayCode.NORMAL)
+    connection.flush()
+    await until(lambda: listener.connections[0]._session.go_away_received is not None)
+    connection.pipe.close(is_abrupt=True)
+    await until(lambda: not listener.connections)
+
+    assert listener.observer.events[-1] == "closed: remote_close: the peer closed it"
+
+
+async def test_a_socket_closed_over_unread_bytes_is_not_reset():
+    listener = await TcpCarrier().listen(address("/ip4/127.0.0.1/tcp/0"))
+    ours = await TcpCarrier().connect(listener.address, 5.0)
+    theirs = await listener.accept()
+    listener.close()
+    theirs.send_nowait(b"nobody reads this")
+    await ours.wait_readable()
+    ours.send_nowait(b"last words")
+    ours.close()
+    await theirs.wait_readable()
+
+    # A reset would be an error instead of the end.
+    assert [theirs.receive_nowait(100), theirs.receive_nowait(100)] == [b"last words", b""]
+    theirs.close()
 
 
 async def test_cancelling_the_switch_says_go_away_as_well(any_nodes: Nodes):

@@ -252,6 +252,22 @@ async def test_what_arrived_before_the_connection_ended_is_still_received(any_no
         await pair.theirs.receive_some()
 
 
+async def test_what_a_peer_sent_before_it_went_is_received_though_our_next_write_fails(any_nodes: Nodes):
+    pair = await two(any_nodes)
+    # No checkpoint from here on: nothing of this has been read when writing fails.
+    pair.ours.send_nowait(b"farewell")
+    pair.connection.abort(CloseReason.LOCAL_CLOSE, "leaving")
+    while not pair.theirs.connection.is_closed:
+        pair.theirs.send_nowait(b"x")
+        pair.theirs.connection.flush()
+
+    assert await pair.theirs.receive_some() == b"farewell"
+    with pytest.raises(ConnectionClosed, match="the peer closed it"):
+        await pair.theirs.receive_some()
+    await until(lambda: not pair.listener.connections)
+    assert pair.listener.observer.events[-1] == "closed: remote_close: the peer closed it"
+
+
 async def test_a_cancelled_receive_loses_nothing(any_nodes: Nodes):
     pair = await two(any_nodes)
     await pair.ours.send_all(b"precious")

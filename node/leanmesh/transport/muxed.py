@@ -243,7 +243,7 @@ class MuxedConnection:
         except BlockingIOError:
             pass
         except OSError as error:
-            self._end(CloseReason.REMOTE_CLOSE, f"the connection broke: {error.strerror or error}")
+            self._end(CloseReason.REMOTE_CLOSE, self._describe_break(error))
         except RemoteError as error:
             self.abort(CloseReason.ERROR, str(error))
         finally:
@@ -294,6 +294,12 @@ class MuxedConnection:
             return "the peer closed it"
         return f"the peer closed it with go-away code {code}"
 
+    def _describe_break(self, error: OSError) -> str:
+        """A peer that said go-away has closed it, though the end of its socket came to us as a reset."""
+        if self._session.go_away_received is not None:
+            return self._describe_end()
+        return f"the connection broke: {error.strerror or error}"
+
     def _report_refused(self) -> None:
         for limit, count in self._session.refused.items():
             for _ in range(count):
@@ -324,7 +330,13 @@ class MuxedConnection:
         await self._outlet.write_blocked()
 
     def _on_broken(self, error: OSError) -> None:
-        self._end(CloseReason.REMOTE_CLOSE, f"the connection broke: {error.strerror or error}")
+        if self.is_closed:
+            return
+        self._outlet.close()
+        if self._nursery is not None:
+            # What the peer sent before it went can still be read, and its go-away with it.
+            self._turn(self._take_chunks)
+        self._end(CloseReason.REMOTE_CLOSE, self._describe_break(error))
 
     # ----- what streams ask for
 

@@ -16,6 +16,9 @@ from leanmesh.wire.multiaddr import Multiaddr
 
 # Closing with a linger time of zero throws away what is unsent and resets the connection.
 _LINGER_NONE = struct.pack("ii", 1, 0)
+# What is read off at most when a socket is closed: more than windows let wait there, and no endless work.
+_UNREAD_READS = 16
+_UNREAD_READ_BYTES = 65536
 
 
 class Pipe(Protocol):
@@ -87,4 +90,13 @@ class SocketPipe:
         if is_abrupt:
             with contextlib.suppress(OSError):
                 self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_NONE)
+        else:
+            self._take_unread()
         self._socket.close()
+
+    def _take_unread(self) -> None:
+        """Read off what nobody will: a socket closed over it is reset, and what we sent last is lost."""
+        with contextlib.suppress(OSError):
+            for _ in range(_UNREAD_READS):
+                if not self._socket.recv(_UNREAD_READ_BYTES):
+                    return
