@@ -6,6 +6,7 @@ import sys
 import time
 
 import trio
+from leanmesh.metrics.catalog_gossipsub import RECEIVED_UNFILTERED
 from leanmesh.metrics.cells import Cells
 from leanmesh.metrics.family import CounterSpec
 from leanmesh.service.worker_messages import Answer, Ask, Failed, Hello, NetworkFacts, Ready, Start
@@ -33,6 +34,9 @@ async def main(channel_descriptor: int, cells_descriptor: int, supervisor_pid: i
         for network in start.settings["networks"]
     )
     cells.add(cells.counter(DONE), 10)
+    if does.startswith("receive "):
+        for topic, count in enumerate(does.split()[1:]):
+            cells.add(cells.counter(RECEIVED_UNFILTERED, "0", str(topic)), int(count))
     await channel.send(Ready(networks))
     if does == "exit":
         os._exit(3)

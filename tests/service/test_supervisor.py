@@ -208,6 +208,34 @@ async def test_a_worker_is_recycled_when_it_is_as_old_as_the_settings_allow(nurs
     nursery.cancel_scope.cancel()
 
 
+async def test_a_worker_is_recycled_once_when_it_has_received_as_much_as_the_settings_allow(
+    nursery, monkeypatch
+):
+    reasons = []
+    monkeypatch.setattr(
+        "leanmesh.service.supervisor.tell", lambda *_, reason, **facts: reasons.append(reason)
+    )
+    # Many looks while the fresh process loads: one reason is reason for one recycling.
+    monkeypatch.setattr("leanmesh.service.supervisor.WATCH_INTERVAL_S", 0.001)
+    bench = Bench(
+        lambda ids, life: "receive 60 40" if life == 0 else "receive 60 39",
+        WorkerParams(count=1, recycle_after_messages=100),
+    )
+    await nursery.start(bench.supervisor.run)
+    with trio.fail_after(DEADLINE_S):
+        while bench.workers[0].restarts == 0 or not bench.all_run():
+            bench.supervisor.cells.copy()  # As the page does each second.
+            await trio.sleep(0.01)
+    bench.supervisor.cells.copy()
+    assert bench.workers[0].life.messages_received() == 99
+    assert bench.workers[0].reason_to_recycle() is None
+
+    bench.supervisor.recycle("test")
+    await bench.until(lambda: bench.workers[0].restarts == 2 and bench.all_run())
+    assert reasons == ["it has received 100 messages", "test"]
+    nursery.cancel_scope.cancel()
+
+
 async def test_a_worker_that_ends_too_often_is_given_up_and_recycling_starts_it_again(nursery):
     def does(ids: tuple[int, ...], life: int) -> str:
         return "exit" if ids == (0,) and life < 4 else "work"

@@ -90,6 +90,8 @@ class Supervisor:
     _keys: dict[int, PrivateKey] = attrs.field(init=False)
     # Workers to recycle, in the order in which that was asked for; one at a time.
     _recycling: dict[int, str] = attrs.field(factory=dict[int, str], init=False)
+    # The one that is being replaced: old enough for that until its successor runs.
+    _replaced: Worker | None = attrs.field(default=None, init=False)
     _is_asked: trio.Event = attrs.field(factory=trio.Event, init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -193,11 +195,14 @@ class Supervisor:
 
     async def _recycle(self, worker: Worker, reason: str) -> None:
         tell("worker_recycled", f"{worker.name} is recycled: {reason}", worker=worker.number, reason=reason)
+        self._replaced = worker
         try:
             await worker.recycle()
         except NodeError as error:
             # What went wrong is in the message; where in this program tells nobody more.
             LOGGER.error("%s cannot be recycled and goes on: %s", worker.name, error)  # noqa: TRY400
+        finally:
+            self._replaced = None
 
     async def _watch(self) -> None:
         """Recycle workers that have lived, or received, as much as the settings allow."""
@@ -205,7 +210,7 @@ class Supervisor:
             await trio.sleep(WATCH_INTERVAL_S)
             for worker in self.workers:
                 reason = worker.reason_to_recycle()
-                if reason is not None:
+                if reason is not None and worker is not self._replaced:
                     self.recycle(reason, worker.number)
 
 
