@@ -268,6 +268,16 @@ async def test_what_a_peer_sent_before_it_went_is_received_though_our_next_write
     assert pair.listener.observer.events[-1] == "closed: remote_close: the peer closed it"
 
 
+async def test_a_reset_that_a_write_finds_first_is_called_a_break(tcp_nodes: Nodes):
+    pair = await two(tcp_nodes)
+    pair.connection.pipe.close(is_abrupt=True)
+    pair.theirs.send_nowait(b"x")
+    pair.theirs.connection.flush()
+    await until(lambda: not pair.listener.connections)
+
+    assert pair.listener.observer.events[-1].startswith("closed: remote_close: the connection broke: ")
+
+
 async def test_a_cancelled_receive_loses_nothing(any_nodes: Nodes):
     pair = await two(any_nodes)
     await pair.ours.send_all(b"precious")

@@ -70,6 +70,7 @@ class MuxedConnection:
     _closed: trio.Event = attrs.field(init=False, factory=trio.Event)
     _received_at_s: float = attrs.field(init=False)
     _used_at_s: float = attrs.field(init=False)
+    _write_error: OSError | None = attrs.field(init=False, default=None)
 
     def __attrs_post_init__(self) -> None:
         self._session = YamuxSession(is_client=self.is_outbound, params=self.params.yamux)
@@ -243,7 +244,7 @@ class MuxedConnection:
         except BlockingIOError:
             pass
         except OSError as error:
-            self._end(CloseReason.REMOTE_CLOSE, self._describe_break(error))
+            self._end(CloseReason.REMOTE_CLOSE, self._describe_end(error))
         except RemoteError as error:
             self.abort(CloseReason.ERROR, str(error))
         finally:
@@ -286,19 +287,17 @@ class MuxedConnection:
         if self._outlet.waiting_bytes > self.params.send_limit_bytes + self.params.control_limit_bytes:
             raise RemoteError("the peer makes us answer and takes no answers")
 
-    def _describe_end(self) -> str:
+    def _describe_end(self, error: OSError | None = None) -> str:
+        """Who said go-away has closed it, though the end of its socket may come to us as a reset."""
         code = self._session.go_away_received
+        error = error or self._write_error
+        if code is None and error is not None:
+            return f"the connection broke: {error.strerror or error}"
         if code is None:
             return "the peer closed it without go-away"
         if code == GoAwayCode.NORMAL:
             return "the peer closed it"
         return f"the peer closed it with go-away code {code}"
-
-    def _describe_break(self, error: OSError) -> str:
-        """A peer that said go-away has closed it, though the end of its socket came to us as a reset."""
-        if self._session.go_away_received is not None:
-            return self._describe_end()
-        return f"the connection broke: {error.strerror or error}"
 
     def _report_refused(self) -> None:
         for limit, count in self._session.refused.items():
@@ -332,11 +331,13 @@ class MuxedConnection:
     def _on_broken(self, error: OSError) -> None:
         if self.is_closed:
             return
+        # Whoever reads finds a plain end now: the error is told once.
+        self._write_error = error
         self._outlet.close()
         if self._nursery is not None:
             # What the peer sent before it went can still be read, and its go-away with it.
             self._turn(self._take_chunks)
-        self._end(CloseReason.REMOTE_CLOSE, self._describe_break(error))
+        self._end(CloseReason.REMOTE_CLOSE, self._describe_end())
 
     # ----- what streams ask for
 
