@@ -64,7 +64,9 @@ async def measure(config: Path) -> list[Result]:
                 await node.wait_for_mesh("news", 2, WAIT_S)
                 return await repeat(node, ready["metrics"].removesuffix("/metrics"))
             finally:
-                process.kill()
+                process.terminate()
+                # To the end: its workers say how they stop, and nobody else reads it.
+                process.communicate(timeout=WAIT_S)
 
 
 async def repeat(node: Node, base: str) -> list[Result]:

@@ -54,9 +54,16 @@ def main() -> None:
     """Run the command line.  Exit codes: 0 done, 1 failed at run time, 2 wrong usage or settings."""
     try:
         root(prog_name="leanmesh")
-    except BrokenPipeError:
-        # Whoever read our output has enough.  What is still buffered goes nowhere, without a complaint.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except NodeError as error:
         click.echo(f"error: {error}", err=True)
         sys.exit(2 if isinstance(error, LocalError) else 1)
+    finally:
+        _drop_unread_output()
+
+
+def _drop_unread_output() -> None:
+    """What is still buffered for a reader that is gone goes nowhere, without a complaint at exit."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

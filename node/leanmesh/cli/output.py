@@ -1,9 +1,10 @@
 """What commands print: sentences for people on a terminal, JSON lines for programs."""
 
+import contextlib
 import json
 import logging
 import sys
-from typing import Any
+from typing import Any, TextIO
 
 import click
 
@@ -28,10 +29,25 @@ class JsonLines(logging.Formatter):
         return json.dumps(facts, default=str)
 
 
+class LogHandler(logging.StreamHandler[TextIO]):
+    """Lines on a stream, dropped when nobody reads it any more: a node does not end with its log's reader."""
+
+    is_read = True
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
+        """Say once that nobody reads; what else goes wrong is a bug of ours and shown as such."""
+        if not isinstance(sys.exception(), BrokenPipeError):
+            super().handleError(record)
+        elif self.is_read:
+            self.is_read = False
+            with contextlib.suppress(BrokenPipeError):
+                say("nobody reads the log any more; its lines are dropped from here on")
+
+
 def log_to_output(log_format: str, *, has_events: bool = True) -> None:
     """Warnings, and events if wanted, go to the output: text to stderr, JSON lines to stdout."""
     is_json = log_format == "json"
-    handler = logging.StreamHandler(sys.stdout if is_json else sys.stderr)
+    handler = LogHandler(sys.stdout if is_json else sys.stderr)
     handler.setFormatter(
         JsonLines() if is_json else logging.Formatter("%(asctime)s %(levelname)-7s %(message)s")
     )
