@@ -11,7 +11,7 @@ import pytest
 # Says when it runs, and needs for its end as long as the second argument says.
 SERVICE = """
 import sys, trio
-from leanmesh.cli.lifetime import run_until_stopped
+from leanmesh.cli.lifetime import MainPart, run_until_stopped
 
 async def service():
     print("running", flush=True)
@@ -23,7 +23,7 @@ async def service():
             await trio.sleep_forever()
     print("done", flush=True)
 
-trio.run(run_until_stopped, service)
+trio.run(run_until_stopped, service, MainPart())
 print("ended", flush=True)
 """
 

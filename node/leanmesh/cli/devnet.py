@@ -2,13 +2,14 @@
 
 import os
 import sys
+from contextlib import AbstractContextManager
 from functools import partial
 
 import attrs
 import click
 import trio
 
-from leanmesh.cli.lifetime import run_command
+from leanmesh.cli.lifetime import MainPart, run_command
 from leanmesh.cli.network_options import options
 from leanmesh.cli.output import emit, log_to_output, say
 from leanmesh.cli.status import LINE_INTERVAL_S, show_status
@@ -19,7 +20,7 @@ from leanmesh.workers import WorkersReady, run_workers, worker_command
 
 # Slots of the C array: a process has no more networks than that.
 NODES_LIMIT = 64
-# At the end of --duration, for what is still on its way.
+# At the end, for what is still on its way.
 SETTLE_TIMEOUT_S = 5.0
 
 
@@ -69,7 +70,7 @@ def devnet(
     metrics: str | None,
     log_format: str,
 ) -> None:
-    """Run a network of peers in this process until Ctrl-C.
+    """Run a network of peers in this process until Ctrl-C, which prints what came of it.
 
     They find each other over loopback, form a mesh, publish and relay; the page
     under /metrics shows all of them, each under its network_id.
@@ -88,6 +89,8 @@ def devnet(
         raise LocalError("--profile lean needs QUIC, which this version does not have; take libp2p")
     flags = {} if metrics is None else {"web.listen": ("--metrics", metrics)}
     settings = load(None, os.environ, flags).settings
+    main_part = MainPart()
+    until_s = float("inf") if duration_s is None else duration_s
     # On a terminal the status display says everything; lines between would tear it.
     is_interactive = log_format == "text" and sys.stdout.isatty()
     if not is_interactive:
@@ -101,7 +104,9 @@ def devnet(
             workers=attrs.evolve(settings.workers, count=workers),
         )
         share = Share(topic, rate / workers, size)
-        run_command(partial(_run_workers, settings, share, duration_s, log_format))
+        run_command(
+            partial(_run_workers, settings, share, main_part.for_at_most(until_s), log_format), main_part
+        )
         return
     net = Devnet(
         settings,
@@ -113,10 +118,15 @@ def devnet(
         seed=seed,
         signing=signing or "strict",
     )
-    run_command(partial(_run, net, duration_s, log_format, is_interactive=is_interactive))
+    run_command(
+        partial(_run, net, main_part.for_at_most(until_s), log_format, is_interactive=is_interactive),
+        main_part,
+    )
 
 
-async def _run(net: Devnet, duration_s: float | None, log_format: str, *, is_interactive: bool) -> None:
+async def _run(
+    net: Devnet, main_part: AbstractContextManager[None], log_format: str, *, is_interactive: bool
+) -> None:
     async with trio.open_nursery() as nursery:
         say(f"starting {net.nodes} peers")
         url = await nursery.start(net.run)
@@ -124,7 +134,7 @@ async def _run(net: Devnet, duration_s: float | None, log_format: str, *, is_int
             emit(event="ready", metrics=url, peers=net.peer_ids)
         else:
             say(f"{net.nodes} peers take the topic {net.topic}; metrics: {url}")
-        with trio.move_on_after(float("inf") if duration_s is None else duration_s):
+        with main_part:
             await show_status(net, url, is_interactive=is_interactive, is_json=log_format == "json")
         await net.settle(SETTLE_TIMEOUT_S)
         nursery.cancel_scope.cancel()
@@ -138,7 +148,9 @@ async def _run(net: Devnet, duration_s: float | None, log_format: str, *, is_int
         )
 
 
-async def _run_workers(settings: Settings, share: Share, duration_s: float | None, log_format: str) -> None:
+async def _run_workers(
+    settings: Settings, share: Share, main_part: AbstractContextManager[None], log_format: str
+) -> None:
     is_json = log_format == "json"
     async with trio.open_nursery() as nursery:
         say(f"starting {len(settings.network)} peers in {settings.workers.count} processes")
@@ -150,7 +162,7 @@ async def _run_workers(settings: Settings, share: Share, duration_s: float | Non
             emit(event="ready", metrics=ready.metrics_url, peers=_peer_ids(ready))
         else:
             say(f"{len(settings.network)} peers take the topic {share.topic}; metrics: {ready.metrics_url}")
-        with trio.move_on_after(float("inf") if duration_s is None else duration_s):
+        with main_part:
             while True:
                 await trio.sleep(LINE_INTERVAL_S)
                 _tell_totals(ready, "status", is_json=is_json)
