@@ -44,6 +44,21 @@ def test_answers_to_other_questions_and_failures_are_errors():
             decode_response(data, 7)
 
 
+def test_an_answer_that_is_cut_anywhere_is_refused_and_not_taken_shortened():
+    data = response([b"dnsaddr=/ip4/", b"192.0.2.1"], [b"other"])
+    for size in range(len(data)):
+        with pytest.raises(DnsError):
+            decode_response(data[:size], 7)
+    with pytest.raises(DnsError, match=r"^a record of 6 bytes runs past the answer's end by 2$"):
+        decode_response(data[:-2], 7)
+
+
+def test_a_text_longer_than_its_record_is_refused():
+    data = response([b"other"]).replace(b"\x05other", b"\x06other")
+    with pytest.raises(DnsError, match=r"^a text of 6 bytes runs past its record's end$"):
+        decode_response(data, 7)
+
+
 @given(st.binary(max_size=300))
 def test_any_bytes_are_an_answer_or_an_error(data: bytes):
     try:

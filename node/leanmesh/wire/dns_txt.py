@@ -66,8 +66,11 @@ def _decode_response(data: bytes, query_id: int) -> list[str]:
         offset = _skip_name(data, offset)
         kind, _, _, size = _RECORD.unpack_from(data, offset)
         offset += _RECORD.size
+        record = data[offset : offset + size]
+        if len(record) < size:
+            raise DnsError(f"a record of {size} bytes runs past the answer's end by {size - len(record)}")
         if kind == TXT:
-            texts.append(_join_strings(data[offset : offset + size]))
+            texts.append(_join_strings(record))
         offset += size
     return texts
 
@@ -89,6 +92,8 @@ def _join_strings(record: bytes) -> str:
     offset = 0
     while offset < len(record):
         end = offset + 1 + record[offset]
+        if end > len(record):
+            raise DnsError(f"a text of {record[offset]} bytes runs past its record's end")
         parts.append(record[offset + 1 : end])
         offset = end
     return b"".join(parts).decode("ascii", errors="replace")
