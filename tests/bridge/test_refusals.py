@@ -105,17 +105,6 @@ async def test_a_token_lets_in(make_server: MakeServer):
     feed.check(acked=1)
 
 
-async def test_credentials_in_a_file_need_their_library(server: NatsServer, tmp_path, monkeypatch):
-    credentials = tmp_path / "node.creds"
-    params = NatsParams(url=server.url, credentials_file=str(credentials))
-    assert f"{credentials}: cannot be read" in str(await failure_of(params))
-    credentials.write_text("-----BEGIN NATS USER JWT-----\n")
-    monkeypatch.setattr("leanmesh.bridge.nats_client.find_spec", lambda name: None)
-    error = await failure_of(params)
-    assert isinstance(error, NatsMissing)
-    assert "pip install 'nats-py[nkeys]'" in str(error)
-
-
 async def test_over_tls_the_server_must_be_who_it_says(make_server: MakeServer, tmp_path):
     certificate, key = tmp_path / "server.pem", tmp_path / "server.key"
     write_certificate(certificate, key)

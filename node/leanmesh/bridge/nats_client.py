@@ -8,7 +8,6 @@ import asyncio
 import contextlib
 import ssl
 from collections.abc import Callable
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, cast
 
@@ -19,7 +18,8 @@ from nats.errors import TimeoutError as NatsTimeoutError
 from nats.js.api import DiscardPolicy, StorageType, StreamConfig
 from nats.js.errors import APIError, NotFoundError, ServiceUnavailableError
 
-from leanmesh.bridge.errors import NatsMissing, NatsRefused, NatsUnavailable
+from leanmesh.bridge.errors import NatsRefused, NatsUnavailable
+from leanmesh.bridge.nats_credentials import NatsCredentials
 from leanmesh.bridge.params import NatsParams
 from leanmesh.bridge.subjects import subjects_of_stream
 
@@ -127,10 +127,9 @@ def _credentials(params: NatsParams) -> dict[str, Any]:
             "token": params.token or (secret if params.user is None else None),
         }
         if params.credentials_file is not None:
-            path = Path(params.credentials_file).expanduser()
-            path.read_bytes()
-            _check_nkeys()
-            given["user_credentials"] = str(path)
+            credentials = NatsCredentials.read(Path(params.credentials_file).expanduser())
+            given["user_jwt_cb"] = lambda: credentials.jwt
+            given["signature_cb"] = credentials.sign
         if params.tls_ca_file is not None:
             given["tls"] = ssl.create_default_context(cafile=str(Path(params.tls_ca_file).expanduser()))
     except OSError as error:
@@ -140,11 +139,6 @@ def _credentials(params: NatsParams) -> dict[str, Any]:
     except ValueError as error:
         raise NatsRefused(f"secret_file = {params.secret_file}: is no text") from error
     return given
-
-
-def _check_nkeys() -> None:
-    if find_spec("nkeys") is None:
-        raise NatsMissing("credentials_file needs one library more: pip install 'nats-py[nkeys]'")
 
 
 async def check_stream_aio(client: Client, params: NatsParams) -> None:
