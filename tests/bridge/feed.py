@@ -33,16 +33,14 @@ class Feed:
     async def put_all(self, count: int, size_bytes: int = 1024) -> None:
         """Put numbered messages as fast as the queue takes them without a loss."""
         for number in range(count):
-            while self.queue.is_full:
-                await trio.sleep(0.001)
+            if self.queue.is_full:
+                await eventually(lambda: not self.queue.is_full)
             self.put(b"%020d" % number + bytes(size_bytes - 20))
             if number % BURST == 0:
                 await trio.lowlevel.checkpoint()
 
     async def wait_for(self, count: int, outcome: Outcome = Outcome.ACKED) -> None:
-        with trio.fail_after(60):
-            while self.books.outcomes[outcome] < count:
-                await trio.sleep(0.005)
+        await eventually(lambda: self.books.outcomes[outcome] >= count, timeout_s=60)
 
     def check(self, **outcomes: int) -> None:
         """The books close, and say just this."""
@@ -52,7 +50,11 @@ class Feed:
 
 
 async def eventually(condition: Callable[[], object], timeout_s: float = 20.0) -> None:
-    """Look every 5 ms whether something holds; fail when it does not in time."""
+    """Wait until something holds; fail when it does not in time.
+
+    Queue and books tell nobody when they change, because in the node nobody but the sink waits for them.  So
+    they are looked at; the pause is no guess at how long anything takes, it leaves the loop to the sink.
+    """
     with trio.fail_after(timeout_s):
         while not condition():
             await trio.sleep(0.005)
