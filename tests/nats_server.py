@@ -2,12 +2,12 @@
 
 import shutil
 import signal
-import socket
 import subprocess
 from pathlib import Path
 
 import attrs
 import trio
+from ports import free_port
 
 COMMAND = shutil.which("nats-server", path=f"{Path('/usr/sbin')}:{Path('/usr/local/bin')}:/usr/bin") or (
     shutil.which("nats-server")
@@ -15,12 +15,6 @@ COMMAND = shutil.which("nats-server", path=f"{Path('/usr/sbin')}:{Path('/usr/loc
 START_TIMEOUT_S = 20.0
 # A test that is cut off by its timeout ends nothing: what it started must not stay.
 DIES_WITH_US = ["setpriv", "--pdeathsig", "KILL", "--"] if shutil.which("setpriv") else []
-
-
-def free_port() -> int:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        return taken.getsockname()[1]
 
 
 @attrs.define(eq=False)

@@ -18,7 +18,8 @@ from leanmesh.bridge.errors import NatsMissing, NatsRefused, NatsUnavailable
 from leanmesh.bridge.nats_sink import NatsSink
 from leanmesh.bridge.params import NatsParams
 from leanmesh.errors import ungrouped
-from nats_server import NatsServer, free_port
+from nats_server import NatsServer
+from ports import free_port
 
 MakeServer = Callable[..., NatsServer]
 USERS = """

@@ -13,7 +13,8 @@ from bridge.reader import make_stream, read_all
 from leanmesh.run import open_node
 from leanmesh.service.params import NetworkParams
 from leanmesh.settings import Settings
-from nats_server import NatsServer, free_port
+from nats_server import NatsServer
+from ports import free_port
 
 SETTINGS = """
 [web]

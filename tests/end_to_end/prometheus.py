@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import socket
 import subprocess
 from functools import partial
 from pathlib import Path
@@ -13,6 +12,7 @@ from urllib.request import urlopen
 import attrs
 import pytest
 import trio
+from ports import free_port
 
 PROMETHEUS = shutil.which("prometheus")
 needs_prometheus = pytest.mark.skipif(
@@ -78,12 +78,6 @@ class Prometheus:
     async def _query(self, query: str, at_s: float | None) -> list[dict]:
         parameters = {"query": query} if at_s is None else {"query": query, "time": at_s}
         return json.loads(await self.get(f"/api/v1/query?{urlencode(parameters)}"))["data"]["result"]
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
 
 
 async def start_prometheus(

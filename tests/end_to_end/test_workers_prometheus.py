@@ -14,7 +14,7 @@ from urllib.request import Request, urlopen
 import attrs
 import pytest
 import trio
-from end_to_end.prometheus import Prometheus, free_port, needs_prometheus, start_prometheus
+from end_to_end.prometheus import Prometheus, needs_prometheus, start_prometheus
 from end_to_end.workers import cells_of
 from leanmesh.errors import NodeError
 from leanmesh.identity.key_file import read_or_create_key_file
@@ -24,6 +24,7 @@ from leanmesh.run import open_node
 from leanmesh.service.node import Node
 from leanmesh.service.params import NetworkParams
 from leanmesh.settings import Settings
+from ports import free_port
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
 pytestmark = [pytest.mark.long, needs_prometheus, pytest.mark.timeout(400)]

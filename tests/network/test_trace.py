@@ -30,6 +30,16 @@ def counts(node: Node, name: str) -> dict[tuple[str, ...], object]:
     return {each.labels: each.value for each in series}
 
 
+async def until_all_is_accepted(node: Node) -> None:
+    with trio.fail_after(20):
+        while True:
+            await node.refresh_metrics()
+            accepted = counts(node, "gossipsub_accepted_messages_total")
+            if [accepted[str(number), TOPIC] for number in range(NODES)] == [30] * NODES:
+                return
+            await trio.sleep(0.01)
+
+
 async def test_the_file_has_every_event_that_was_counted(tmp_path: Path):
     path = tmp_path / "trace.jsonl"
     memory = MemoryNetwork()
@@ -44,7 +54,7 @@ async def test_the_file_has_every_event_that_was_counted(tmp_path: Path):
             await node.wait_for_mesh(TOPIC, NODES - 1, 10, number)
         for number in range(40):
             await node.publish(TOPIC, b"%d" % number * 1000, network_id=number % NODES)
-        await trio.sleep(0.5)
+        await until_all_is_accepted(node)
         await node.stop()
         await node.refresh_metrics()
         accepted = counts(node, "gossipsub_accepted_messages_total")

@@ -302,17 +302,21 @@ async def test_a_worker_that_talks_nonsense_is_killed_and_replaced(nursery):
     nursery.cancel_scope.cancel()
 
 
+def all_begin_with(beginning: str, sentences: list[str]) -> bool:
+    return bool(sentences) and all(sentence.startswith(beginning) for sentence in sentences)
+
+
 async def test_a_stuck_worker_is_named_and_not_waited_for(nursery):
     params = WorkerParams(count=2, heartbeat_limit_s=2.0, answer_timeout_s=60.0)
     bench = Bench(lambda ids, life: "loop" if ids == (1,) else "work", params, stop_timeout_s=0.0)
     await nursery.start(bench.supervisor.run)
     with trio.fail_after(DEADLINE_S):
-        while not bench.supervisor.reasons():
+        # On a busy machine the other one may be late too, for a moment.
+        stuck = "worker 1 (network 1) is stuck: its last heartbeat is"
+        while not all_begin_with(stuck, bench.supervisor.reasons()):
             bench.supervisor.cells.copy()  # As the page does each second.
             await trio.sleep(0.01)
         page = await ask_workers(bench.supervisor, "/api/peers", generation=7)
-    (reason,) = bench.supervisor.reasons()
-    assert reason.startswith("worker 1 (network 1) is stuck: its last heartbeat is")
     (unanswered,) = page["unanswered"]
     assert {"worker": 1, "networks": [1]}.items() <= unanswered.items()
     assert "is stuck" in unanswered["reason"]
