@@ -219,7 +219,8 @@ async def run_worker(channel_descriptor: int, cells_descriptor: int, supervisor_
 async def _run_networks(channel: Channel, start: Start, cells: Cells) -> None:
     settings: Settings = CONVERTER.structure(start.settings, Settings)
     keys = {int(number): PrivateKey.decode(bytes.fromhex(text)) for number, text in start.keys.items()}
-    async with open_node(settings, cells=cells, keys=keys, sources=StoredSources(cells=cells)) as node:
+    sources = StoredSources(cells=cells, stores_errors=True)
+    async with open_node(settings, cells=cells, keys=keys, sources=sources) as node:
         try:
             await channel.send(Ready(_facts(node)))
             async with trio.open_nursery() as nursery:

@@ -45,13 +45,14 @@ class Host:
     workers: WorkerCells = attrs.field(factory=lambda: WorkerCells(Cells.anonymous(capacity=512), SPECS))
     open: list[Cells] = attrs.field(factory=list)
 
-    def start(self) -> tuple[Keeper, Snapshotter, object]:
+    def start(self, *, stores_errors: bool = False) -> tuple[Keeper, Snapshotter, object]:
         descriptor = make_memfd()
         handle = self.workers.attach("worker", descriptor)
         cells = Cells.in_memfd(descriptor, capacity=512)
         os.close(descriptor)
         self.open.append(cells)
-        keeper, snapshotter = Keeper(), Snapshotter(cells=cells, sources=StoredSources(cells=cells))
+        sources = StoredSources(cells=cells, stores_errors=stores_errors)
+        keeper, snapshotter = Keeper(), Snapshotter(cells=cells, sources=sources)
         snapshotter.add_source("keeper", SPECS, keeper.read)
         add_mesh_peers(snapshotter)
         return keeper, snapshotter, handle
@@ -101,6 +102,40 @@ async def test_a_series_that_leaves_and_returns_goes_on_where_its_source_says(au
     keeper.values["a"] = 4
     await snapshotter.refresh()
     assert host.values("a") == of_one(4)
+
+
+async def test_errors_inside_workers_are_on_the_page_of_their_supervisor(autojump_clock, host, caplog):
+    def fail() -> Iterator[Sample]:
+        raise ValueError("a bug in a source")
+
+    def raise_at_once() -> None:
+        raise ValueError("a bug in a refresher")
+
+    handles = []
+    for refreshes in (2, 3):
+        keeper, snapshotter, handle = host.start(stores_errors=True)
+        add_bookkeeping(snapshotter, ContainedErrors())
+        snapshotter.refreshers.register("broken", raise_at_once)
+        await snapshotter.refresh()
+        source = snapshotter.add_source("failing", (), fail)
+        keeper.values["a"] = 7
+        with caplog.at_level(logging.CRITICAL):
+            for _ in range(refreshes):
+                await snapshotter.refresh()
+        source.remove()
+        handles.append(handle)
+    assert host.values("source:failing") == {"leanmesh_contained_errors_total": 5}
+    assert host.values("source:keeper") == {"leanmesh_contained_errors_total": 0}
+    # Nothing was renewed meanwhile: each has stored what it had before.
+    assert host.values("broken") == {"leanmesh_refresher_errors_total": 2}
+    assert host.values("a") == {}
+
+    await snapshotter.refresh()
+    assert host.values("broken") == {"leanmesh_refresher_errors_total": 1 + 5}
+    assert host.values("a") == of_one(7)
+    for handle in handles:
+        host.workers.retire(handle)
+    assert host.values("source:failing") == {"leanmesh_contained_errors_total": 5}
 
 
 async def test_label_sets_beyond_the_bound_are_added_up_under_other(autojump_clock, host):

@@ -42,7 +42,8 @@ REFRESHER_ERRORS = CounterSpec(
 CONTAINED_ERRORS = CounterSpec(
     "leanmesh_contained_errors_total",
     "Exceptions of callables that were handed to the node (validators, observers, sinks). The log has a "
-    "trace for each; the node went on.",
+    "trace for each; the node went on. source:NAME: a source of figures inside a worker process raised, and "
+    "what that worker keeps outside its cells stands still until it does not.",
     labels=("callable",),
 )
 SERIES_DROPPED = CounterSpec(

@@ -11,6 +11,7 @@ from operator import add
 
 import attrs
 
+from leanmesh.metrics.catalog_node import CONTAINED_ERRORS
 from leanmesh.metrics.cells import Cells, Histogram
 from leanmesh.metrics.family import CounterSpec, FamilySpec, GaugeSpec, HistogramSpec
 from leanmesh.metrics.sample import Family, HistogramValue
@@ -30,16 +31,21 @@ class StoredSources(Sources):
     """Sources for the Snapshotter of a supervisor or a worker: all but OF_THIS_PROCESS go into `cells`.
 
     They are on the page with the refresh after that.  Values are stored in steps of their
-    family's resolution; what is no number has no series.
+    family's resolution; what is no number has no series.  When a source raises nothing is
+    stored but, with `stores_errors`, that it did: a worker has no page of its own to say so.
     """
 
     cells: Cells = attrs.field(kw_only=True)
+    stores_errors: bool = attrs.field(default=False, kw_only=True)
     _stored: set[Key] = attrs.field(factory=set[Key], init=False)
 
     def read(self, owned: Set[str], created_unix_s: float) -> list[Family] | None:
         """Ask every source and store what they answer; the families of those about this process."""
         direct = {spec.name for name in OF_THIS_PROCESS for spec in self.specs_of(name)}
         families = super().read(owned & direct, created_unix_s)
+        if self.stores_errors:
+            for name, count in self.errors.counts.items():
+                self.cells.words[self.cells.counter(CONTAINED_ERRORS, f"source:{name}")] = count
         if families is None:
             return None
         self._store([family for family in families if family.spec.name not in direct])
