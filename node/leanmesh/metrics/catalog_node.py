@@ -42,8 +42,9 @@ REFRESHER_ERRORS = CounterSpec(
 CONTAINED_ERRORS = CounterSpec(
     "leanmesh_contained_errors_total",
     "Exceptions of callables that were handed to the node (validators, observers, sinks). The log has a "
-    "trace for each; the node went on. source:NAME: a source of figures inside a worker process raised, and "
-    "what that worker keeps outside its cells stands still until it does not.",
+    "trace of each kind of them, and a line a minute for one that goes on; the node went on. source:NAME: a "
+    "source of figures inside a worker process raised, and what that worker keeps outside its cells stands "
+    "still until it does not.",
     labels=("callable",),
 )
 SERIES_DROPPED = CounterSpec(
