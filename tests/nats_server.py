@@ -1,5 +1,6 @@
 """A real nats-server for tests: started, killed and started again over one store, on a port of its own."""
 
+import os
 import shutil
 import signal
 import subprocess
@@ -64,8 +65,9 @@ class NatsServer:
             self.process = None
 
     def pause(self) -> None:
-        """Let it hold its connections and do nothing."""
+        """Let it hold its connections and do nothing.  It does when all its threads have stopped."""
         self.process.send_signal(signal.SIGSTOP)
+        os.waitid(os.P_PID, self.process.pid, os.WSTOPPED)
 
     def go_on(self) -> None:
         self.process.send_signal(signal.SIGCONT)
