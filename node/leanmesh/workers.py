@@ -35,6 +35,7 @@ from leanmesh.service.node import Node
 from leanmesh.service.params import NetworkParams, WorkerParams
 from leanmesh.service.supervisor import Complete, Supervisor
 from leanmesh.service.worker_api import ask_workers, describe_workers
+from leanmesh.service.worker_figures import add_worker_figures
 from leanmesh.service.worker_life import Unanswered
 from leanmesh.service.worker_messages import (
     Answer,
@@ -124,6 +125,7 @@ async def run_workers(
         add_mesh_peers(snapshotter)
         add_bookkeeping(snapshotter, contained, cells)
         add_worker_metrics(snapshotter, worker_cells)
+        add_worker_figures(snapshotter, supervisor.workers)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(watch_loop, cells)
             await nursery.start(supervisor.listen_for_hangup)

@@ -38,7 +38,10 @@ async def main(channel_descriptor: int, cells_descriptor: int, supervisor_pid: i
         for topic, count in enumerate(does.split()[1:]):
             cells.add(cells.counter(RECEIVED_UNFILTERED, "0", str(topic)), int(count))
     await channel.send(Ready(networks))
-    if does == "exit":
+    if does == "burn":
+        while time.process_time() < BURNT_S:
+            pass
+    if does in ("exit", "burn"):
         os._exit(3)
     if does == "babble":
         await channel.stream.send_all(b"\xff\xff\xff\xff")
@@ -69,6 +72,7 @@ async def beat(cells: Cells) -> None:
         await trio.sleep(0.05)
 
 
+BURNT_S = 1.0
 BOUND = ("/ip4/127.0.0.1/tcp/4711",)
 
 if __name__ == "__main__":

@@ -42,6 +42,22 @@ WORKER_HEARTBEAT_AGE = GaugeSpec(
     "stuck, and everything it counts stands still.",
     labels=("worker",),
 )
+WORKER_CPU = CounterSpec(
+    "leanmesh_worker_cpu_seconds_total",
+    "CPU time, user and system, of this worker's processes one after the other; process_cpu_seconds_total is "
+    "the supervisor's. Near 1 per second: one more worker, or fewer networks in this one.",
+    labels=("worker",),
+)
+WORKER_RESIDENT = GaugeSpec(
+    "leanmesh_worker_resident_memory_bytes",
+    "Memory that this worker's process holds, in bytes. None while no process of it runs.",
+    labels=("worker",),
+)
+WORKER_OPEN_FDS = GaugeSpec(
+    "leanmesh_worker_open_fds",
+    "Descriptors that this worker's process has open. None while no process of it runs.",
+    labels=("worker",),
+)
 CELLS_TORN = CounterSpec(
     "leanmesh_cells_torn_total",
     "Histograms that were caught half written: busy, its last whole values were shown instead; killed, its "
@@ -63,6 +79,9 @@ FAMILIES: tuple[FamilySpec, ...] = (
     WORKER_RESTARTS,
     WORKER_GAP,
     WORKER_HEARTBEAT_AGE,
+    WORKER_CPU,
+    WORKER_RESIDENT,
+    WORKER_OPEN_FDS,
     CELLS_TORN,
     CELLS_SKIPPED,
 )

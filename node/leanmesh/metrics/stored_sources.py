@@ -18,7 +18,7 @@ from leanmesh.metrics.sample import Family, HistogramValue
 from leanmesh.metrics.sources import Sources
 
 # Sources about the very process whose page it is: what a supervisor says itself, about itself and about all.
-OF_THIS_PROCESS = ("process", "mesh_peers", "cells", "workers", "http")
+OF_THIS_PROCESS = ("process", "mesh_peers", "cells", "workers", "worker_processes", "http")
 
 COUNTER_LIMIT = (1 << 64) - 1
 GAUGE_LIMIT = (1 << 63) - 1

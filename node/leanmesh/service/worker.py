@@ -91,6 +91,8 @@ class Worker:
     """How the last process ended, when it ended by itself."""
     state: State = attrs.field(default="starting", init=False)
     _failures: int = attrs.field(default=0, init=False)
+    # What the processes that have ended had used.
+    _retired_cpu_s: float = attrs.field(default=0.0, init=False)
     _spare: WorkerProcess | None = attrs.field(default=None, init=False)
     _loading: trio.Lock = attrs.field(factory=trio.Lock, init=False)
     # Set when somebody wants the networks to run now, whatever the back-off.
@@ -108,6 +110,16 @@ class Worker:
     def heartbeat_age_s(self) -> float | None:
         """Seconds since its loop last went round; None while no process of it runs."""
         return None if self.life is None else self.life.handle.heartbeat_age_s
+
+    @property
+    def living_pid(self) -> int | None:
+        """The process that runs its networks, if it has not ended."""
+        return None if self.life is None or self.life.process.has_ended else self.life.process.pid
+
+    @property
+    def cpu_s(self) -> float:
+        """CPU time of all processes that ran its networks, one after the other.  It never falls."""
+        return self._retired_cpu_s + (0.0 if self.life is None else self.life.process.cpu_s)
 
     def trouble(self) -> str | None:
         """Why its networks do not do their work, as a sentence; None when they do."""
@@ -239,6 +251,7 @@ class Worker:
                 await life.process.wait()
         await life.process.aclose()
         self.cells.retire(life.handle)
+        self._retired_cpu_s += life.process.cpu_s
         life.close()
         self.life = None
 

@@ -13,6 +13,7 @@ import trio
 from leanmesh.errors import LocalError
 from leanmesh.metrics.cells import make_memfd
 from leanmesh.metrics.sampling import shared_environment
+from leanmesh.service.process_figures import read_figures
 from leanmesh.service.worker_messages import Channel
 
 # linux/prctl.h
@@ -29,6 +30,7 @@ class WorkerProcess:
     cells_descriptor: int
     _popen: subprocess.Popen[bytes]
     _pid_descriptor: int
+    _cpu_s: float = attrs.field(default=0.0, init=False)
 
     @classmethod
     def start(cls, command: Sequence[str]) -> "WorkerProcess":
@@ -67,21 +69,38 @@ class WorkerProcess:
     @property
     def has_ended(self) -> bool:
         """Whether its end is certain."""
-        return self._popen.poll() is not None
+        return self._poll() is not None
+
+    @property
+    def cpu_s(self) -> float:
+        """CPU time that it has used, user and system; all of it once `wait` has returned."""
+        self._look()
+        return self._cpu_s
 
     async def wait(self) -> int:
         """Wait for its end; the exit code, or minus the number of the signal that ended it."""
-        while (code := self._popen.poll()) is None:
+        while (code := self._poll()) is None:
             await trio.lowlevel.wait_readable(self._pid_descriptor)
         return code
 
     def terminate(self) -> None:
         """Ask it to stop cleanly.  Nothing happens when it has ended."""
-        self._popen.terminate()
+        if not self.has_ended:
+            self._popen.terminate()
 
     def kill(self) -> None:
         """End it at once."""
-        self._popen.kill()
+        if not self.has_ended:
+            self._popen.kill()
+
+    def _poll(self) -> int | None:
+        """Its exit code, if it has ended; then the kernel forgets it, so it is looked at a last time."""
+        self._look()
+        return self._popen.poll()
+
+    def _look(self) -> None:
+        if self._popen.returncode is None and (figures := read_figures(self.pid)) is not None:
+            self._cpu_s = max(self._cpu_s, figures.cpu_s)
 
     async def aclose(self) -> None:
         """Make sure that it has ended, and give back what belonged to it."""
