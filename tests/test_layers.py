@@ -22,7 +22,7 @@ ALLOWED = {
     "run": {"*"},
     "workers": {"*"},
     "devnet": {"run", "settings", "service", "transport"},
-    "cli": {"run", "workers", "devnet", "settings", "identity", "metrics.cells"},
+    "cli": {"run", "workers", "devnet", "settings", "identity", "metrics.cells", "service.replay"},
     "service": {"transport", "wire", "identity", "gossip", "metrics", "lean"},
     "bridge": {"service"},
     "web": {"metrics", "service"},

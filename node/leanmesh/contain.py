@@ -98,16 +98,18 @@ class ContainedErrors:
         return Containment(self, name, unless)
 
 
-@attrs.frozen
+@attrs.define
 class Containment:
     """One use of `ContainedErrors.contain`."""
 
     _errors: ContainedErrors
     _name: str
     _unless: Callable[[], bool] | None = None
+    error: Exception | None = attrs.field(default=None, init=False)
+    """What was contained."""
 
-    def __enter__(self) -> None:
-        return None
+    def __enter__(self) -> "Containment":
+        return self
 
     def __exit__(
         self,
@@ -117,6 +119,7 @@ class Containment:
     ) -> bool:
         if not isinstance(error, Exception) or (self._unless is not None and self._unless()):
             return False
+        self.error = error
         self._errors.add(self._name, error)
         return True
 

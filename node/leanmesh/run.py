@@ -34,6 +34,7 @@ from leanmesh.service.network import Network
 from leanmesh.service.network_metrics import AllNetworkMetrics
 from leanmesh.service.node import Node
 from leanmesh.service.params import NetworkParams
+from leanmesh.service.recording import Recordings
 from leanmesh.service.sink_metrics import SinkMetrics
 from leanmesh.service.sinks import Deliver
 from leanmesh.service.subscriptions import Overflow, ReceivedMessage
@@ -103,6 +104,7 @@ class Composition:
     _is_short_told: bool = attrs.field(default=False, init=False)
     metrics: AllNetworkMetrics = attrs.field(init=False)
     watchers: AllWatchers = attrs.field(init=False)
+    recordings: Recordings | None = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
         cells, settings = self.cells, self.settings
@@ -125,6 +127,7 @@ class Composition:
         self.snapshotter.refreshers.register("networks", self.metrics.refresh)
         self.snapshotter.refreshers.register("sinks", SinkMetrics(cells, self.node.sinks.books).refresh)
         self.watchers = AllWatchers.build(settings.lag, settings.trace, self.snapshotter, cells)
+        self.recordings = Recordings.build(settings.record, cells)
 
     def build_network(self, params: NetworkParams) -> Network:
         """One network of the node, not yet running."""
@@ -150,6 +153,7 @@ class Composition:
             self.contained,
             self.node.meter,
             watchers=self.watchers.of(params.network_id, key.peer_id),
+            recordings=self.recordings,
         )
 
     def _key(self, params: NetworkParams) -> PrivateKey:

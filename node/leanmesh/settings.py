@@ -24,7 +24,7 @@ from leanmesh.bridge.params import NatsParams
 from leanmesh.errors import LocalError
 from leanmesh.gossip.params import GossipParams
 from leanmesh.metrics.params import CollectorParams, LagParams, MetricsParams
-from leanmesh.service.params import NetworkParams, ServiceParams, TraceParams, WorkerParams
+from leanmesh.service.params import NetworkParams, RecordParams, ServiceParams, TraceParams, WorkerParams
 from leanmesh.transport.params import TransportParams
 from leanmesh.web.params import WebParams
 
@@ -49,6 +49,7 @@ class Settings:
     collector: CollectorParams = attrs.field(factory=CollectorParams)
     lag: LagParams = attrs.field(factory=LagParams)
     trace: TraceParams = attrs.field(factory=TraceParams)
+    record: RecordParams = attrs.field(factory=RecordParams)
     service: ServiceParams = attrs.field(factory=ServiceParams)
     web: WebParams = attrs.field(factory=WebParams)
     workers: WorkerParams = attrs.field(factory=WorkerParams)

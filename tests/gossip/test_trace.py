@@ -57,7 +57,7 @@ def twin_of(node: Node, params: GossipParams = scenario.PARAMS) -> Router:
 
 
 def steps(trace: list[str], router: Router) -> list[Step]:
-    return list(Replay(router, Tape(lambda line: None)).steps(trace))
+    return list(Replay(router, Tape()).steps(trace))
 
 
 def test_every_node_of_a_run_can_be_played_again_from_its_trace():
@@ -187,7 +187,7 @@ def test_own_messages_are_signed_again_without_the_key():
     ]
 
     def play(lines: list[str]) -> list[Step]:
-        again, replayed = Tape(lambda line: None), ReplayedKey(key.public_key)
+        again, replayed = Tape(), ReplayedKey(key.public_key)
         return list(Replay(signing_router(RecordedKey(replayed, again)), again, replayed).steps(lines))
 
     assert all(step.agrees for step in play(trace))

@@ -127,7 +127,7 @@ async def test_a_network_whose_task_fails_is_started_again_loudly(
     assert await inbox.wait_for(1) == [b"are you well?"]
     assert [record.message for record in caplog.records] == [
         "network:0 raised; the node goes on",
-        "network 0 failed; it is started again in 1 s",
+        "network 0 failed: ZeroDivisionError: a bug of ours; it is started again in 1 s",
     ]
     await nodes[2].refresh_metrics()
     assert nodes[2].metric("leanmesh_contained_errors_total", "network:0") == 1

@@ -20,6 +20,7 @@ COMMANDS: dict[str, str] = {
     "peers": "leanmesh.cli.peers:peers",
     "ping": "leanmesh.cli.ping:ping",
     "publish": "leanmesh.cli.publish:publish",
+    "replay": "leanmesh.cli.replay:replay",
     "run": "leanmesh.cli.run:command",
     "subscribe": "leanmesh.cli.subscribe:subscribe",
     "worker": "leanmesh.cli.worker:worker",

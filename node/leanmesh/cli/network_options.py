@@ -21,6 +21,7 @@ FLAG_KEYS = {
     "message_id": "network.0.message_id",
     "metrics": "web.listen",
     "trace": "trace.file",
+    "record": "record.folder",
     "nats": "nats.0.url",
     "workers": "workers.count",
 }
@@ -81,6 +82,11 @@ _OPTIONS = {
     ),
     "trace": click.option(
         "--trace", metavar="FILE", help="Append every event to FILE as JSON lines (see docs/trace.md)."
+    ),
+    "record": click.option(
+        "--record",
+        metavar="FOLDER",
+        help="Record what each network takes, for `leanmesh replay` (see docs/operations.md).",
     ),
     "log_format": click.option(
         "--log-format",

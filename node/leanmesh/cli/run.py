@@ -33,6 +33,7 @@ from leanmesh.workers import WorkersReady, run_workers, worker_command
     "nats",
     "workers",
     "trace",
+    "record",
     "log_format",
 )
 @click.option(

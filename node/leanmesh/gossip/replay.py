@@ -55,6 +55,8 @@ class Step:
     here: list[str] = attrs.field(factory=list[str])
     error: Exception | None = None
     """The bug that the router ran into here."""
+    is_last: bool = False
+    """Whether the trace ends with it."""
 
     @property
     def event(self) -> Line:
@@ -70,6 +72,11 @@ class Step:
     def agrees(self) -> bool:
         """Whether everything was the same again."""
         return [line.text for line in self.recorded] == self.here
+
+    @property
+    def is_continued(self) -> bool:
+        """Whether here more followed, and before that everything was the same."""
+        return [line.text for line in self.recorded] == self.here[: len(self.recorded)]
 
 
 @attrs.define(eq=False)
@@ -94,7 +101,7 @@ class ReplayedKey:
 
 @attrs.define(eq=False)
 class Replay:
-    """A router that gets the events of a trace.  What it signs with, and writes to, is the caller's."""
+    """A router that gets the events of a trace.  `tape` is what its key writes to, too; it is read here."""
 
     router: Router
     tape: Tape
@@ -112,8 +119,10 @@ class Replay:
 
         Raises UnknownEvent where the lines are no trace, or not of this router.
         """
-        for recorded in _passes(Line.read(number, text) for number, text in enumerate(lines, first_number)):
+        passes = _passes(Line.read(number, text) for number, text in enumerate(lines, first_number))
+        for recorded, is_last in passes:
             step = self._repeat(recorded)
+            step.is_last = is_last
             yield step
             if step.error is not None:
                 return
@@ -196,19 +205,19 @@ class Replay:
         return peer_id
 
 
-def _passes(lines: Iterable[Line]) -> Iterator[list[Line]]:
-    """Each event with the effects behind it."""
+def _passes(lines: Iterable[Line]) -> Iterator[tuple[list[Line], bool]]:
+    """Each event with the effects behind it, and whether it is the last."""
     present: list[Line] = []
     for line in lines:
         if line.what not in EFFECTS:
             if present:
-                yield present
+                yield present, False
             present = []
         elif not present:
             raise UnknownEvent(f"line {line.number}: {line.what!r} has no event before it")
         present.append(line)
     if present:
-        yield present
+        yield present, True
 
 
 def _peer(text: str) -> PeerId:

@@ -365,6 +365,10 @@ class Router:
         is_dirty, self._state.is_mesh_dirty = self._state.is_mesh_dirty, False
         return is_dirty
 
+    def drain_of(self, peer: PeerId) -> Callable[[int], list[bytes]]:
+        """`Outbox.drain` of one peer.  KeyError when it is not connected."""
+        return self._state.peers[peer].outbox.drain
+
     def outbox(self, peer: PeerId) -> Outbox:
         """What waits for one peer.  KeyError when it is not connected."""
         return self._state.peers[peer].outbox

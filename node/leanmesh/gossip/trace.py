@@ -10,6 +10,7 @@ router (settings, generator and its seed) fed with the same events writes the sa
 import json
 import re
 from collections.abc import Callable
+from functools import partial
 from hashlib import sha256
 from types import TracebackType
 
@@ -32,6 +33,10 @@ ERROR_TEXT_LIMIT = 500
 _ADDRESS = re.compile(r"\b0x[0-9a-f]+")
 
 
+def _write_nowhere(line: str) -> None:
+    """Of a tape that nobody has given a place."""
+
+
 @attrs.define(eq=False)
 class Tape:
     """What lines are written to, and the time of the last event: what follows it has its time.
@@ -39,9 +44,11 @@ class Tape:
     `write` gives False when it takes no more: a trace with a hole cannot be repeated.
     """
 
-    write: Callable[[str], bool | None]
+    write: Callable[[str], bool | None] = attrs.field(default=_write_nowhere)
     now_s: float = 0.0
     is_over: bool = False
+    on_raised: Callable[[], None] | None = None
+    """Told when a bug has ended the trace."""
 
     def event(self, now_s: float, *what: object) -> None:
         """Something goes into the router."""
@@ -65,8 +72,10 @@ class Tape:
             self.add("refused", type(error).__qualname__)
         elif isinstance(error, Exception):
             self.add("raised", type(error).__qualname__, _ADDRESS.sub("0x", str(error)[:ERROR_TEXT_LIMIT]))
-            # What the router does after that is chance.
+            # What the router does with what is left of its state is no use to anyone.
             self.is_over = True
+            if self.on_raised is not None:
+                self.on_raised()
 
 
 @attrs.define(eq=False)
@@ -145,6 +154,10 @@ class Recorder:
         if not self.tape.is_over:
             self.tape.add("drained", len(frames), sum(map(len, frames)), sha256(b"".join(frames)).digest())
         return frames
+
+    def drain_of(self, peer: PeerId) -> Callable[[int], list[bytes]]:
+        """`drain` of one peer."""
+        return partial(self.drain, peer)
 
     # What changes nothing.
 

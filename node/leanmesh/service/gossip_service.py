@@ -18,6 +18,7 @@ from leanmesh.errors import LocalError, RemoteError
 from leanmesh.gossip.dialect import PROTOCOLS
 from leanmesh.gossip.outbox import Outbox
 from leanmesh.gossip.router import Router
+from leanmesh.gossip.trace import Recorder
 from leanmesh.gossip.validation import Ticket, Verdict
 from leanmesh.identity.peer_id import PeerId
 from leanmesh.service.blame import first_of
@@ -87,7 +88,7 @@ class _Reader:
 class GossipService:
     """Gossip on one network.  `frame_limit_bytes`: the longest RPC a peer may send."""
 
-    router: Router
+    router: Router | Recorder
     params: ServiceParams
     deliveries: Deliveries
     validators: Validators
@@ -219,7 +220,12 @@ class GossipService:
         now_s = trio.current_time()
         self.router.add_peer(peer, stream.protocol, agent, is_outbound=connection.is_outbound, now_s=now_s)
         self.links[peer] = link = Link(
-            peer, stream, self.router.outbox(peer), self.metrics.rpcs_sent, self._on_written
+            peer,
+            stream,
+            self.router.outbox(peer),
+            self.router.drain_of(peer),
+            self.metrics.rpcs_sent,
+            self._on_written,
         )
         self._changes.unpark_all()
         self._after_pass()

@@ -38,6 +38,8 @@ class Link:
     peer: PeerId
     stream: Stream
     outbox: Outbox
+    _take: Callable[[int], list[bytes]]
+    """What takes RPCs out of the outbox: about so many bytes."""
     _on_sent: Callable[[int, int], None]
     """RPCs and bytes that were taken out of the outbox."""
     _on_written: Callable[[PeerId, Outbox], None]
@@ -80,7 +82,7 @@ class Link:
             self._block()
 
     def _drain(self, limit_bytes: int) -> bytes:
-        rpcs = self.outbox.drain(limit_bytes)
+        rpcs = self._take(limit_bytes)
         data = b"".join(rpcs)
         self._on_sent(len(rpcs), len(data))
         return data

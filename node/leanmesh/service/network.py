@@ -17,16 +17,15 @@ import trio
 from leanmesh.contain import ContainedErrors
 from leanmesh.errors import LocalError
 from leanmesh.gossip.dialect import PROTOCOLS
-from leanmesh.gossip.message_id import author_and_seqno, sha256_of_data
 from leanmesh.gossip.observer import Observer
 from leanmesh.gossip.params import GossipParams
 from leanmesh.gossip.router import Router
-from leanmesh.gossip.rules import TopicRules
-from leanmesh.gossip.signing import SignaturePolicy, Signer
+from leanmesh.gossip.trace import Recorder
 from leanmesh.identity.keys import PrivateKey
 from leanmesh.service.addresses import usable_addresses
 from leanmesh.service.blame import blame
 from leanmesh.service.deliveries import Deliveries
+from leanmesh.service.faults import describe_fault
 from leanmesh.service.gossip_service import GossipService, ServiceMetrics
 from leanmesh.service.identify_service import IdentifyService
 from leanmesh.service.journal import Journal, combined
@@ -34,8 +33,10 @@ from leanmesh.service.metering import WorkMeter
 from leanmesh.service.network_observer import NetworkObserver
 from leanmesh.service.params import NetworkParams, ServiceParams
 from leanmesh.service.ping_service import PingService
+from leanmesh.service.recording import Recording, Recordings, recorded
 from leanmesh.service.redial import redial_forever
 from leanmesh.service.requests import Responder
+from leanmesh.service.router_facts import RouterFacts
 from leanmesh.service.subscriptions import DeliveryBooks
 from leanmesh.service.validators import Validator, Validators
 from leanmesh.service.watchers import Watchers
@@ -118,6 +119,7 @@ class Network:
     contained: ContainedErrors
     meter: WorkMeter | None = None
     watchers: Watchers = attrs.field(factory=Watchers.only_ledger, kw_only=True)
+    recordings: Recordings | None = attrs.field(default=None, kw_only=True)
     deliveries: Deliveries = attrs.field(init=False)
     validators: Validators = attrs.field(init=False)
     topics: dict[str, int] = attrs.field(factory=dict[str, int], init=False)
@@ -125,6 +127,8 @@ class Network:
     responders: dict[str, Responder] = attrs.field(factory=dict[str, Responder], init=False)
     journal: Journal = attrs.field(init=False)
     life: Life | None = attrs.field(default=None, init=False)
+    recording: Recording | None = attrs.field(default=None, init=False)
+    """Of the present life, or of the last one."""
     has_started: bool = attrs.field(default=False, init=False)
     _stop: trio.Event = attrs.field(factory=trio.Event, init=False)
     _stopped: trio.Event = attrs.field(factory=trio.Event, init=False)
@@ -169,6 +173,14 @@ class Network:
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Take part in the network until `stop`.  Started once it listens and has joined its topics."""
+        try:
+            async with recorded(self._begin_recording) as self.recording:
+                await self._live(task_status)
+        finally:
+            if self._stop.is_set():
+                self._stopped.set()
+
+    async def _live(self, task_status: trio.TaskStatus[None]) -> None:
         self.metrics.start()
         try:
             async with trio.open_nursery() as nursery:
@@ -198,8 +210,6 @@ class Network:
                 self.watchers.close(trio.current_time())
             self.life = None
             self.metrics.stop()
-            if self._stop.is_set():
-                self._stopped.set()
 
     async def stop(self) -> None:
         """Stop cleanly: send what is queued, say go-away, disconnect; no PRUNE.  Waits until it is done."""
@@ -217,24 +227,9 @@ class Network:
     def _build(self, nursery: trio.Nursery) -> Life:
         observer = NetworkObserver(self.metrics.transport, self._on_opened, self._on_closed, self.meter)
         switch = self.make_switch(self.key, observer)
-        is_signed = self.params.signing == "strict"
         started_ns = time.time_ns()
-        router = Router(
-            self.key.peer_id,
-            self.gossip_params,
-            self.generator,
-            now_s=trio.current_time(),
-            deliver=self.deliveries.deliver,
-            observer=combined(
-                self.metrics.gossip,
-                self.journal,
-                *self.watchers.observers(),
-                *(() if self.meter is None else (self.meter,)),
-            ),
-            policy=SignaturePolicy.STRICT_SIGN if is_signed else SignaturePolicy.STRICT_NO_SIGN,
-            signer=Signer(self.key) if is_signed else None,
-            first_seqno=started_ns,
-            rules=self._rules,
+        router = self._router(
+            RouterFacts.of(self.params, self.gossip_params, trio.current_time(), started_ns)
         )
         gossip = GossipService(
             router,
@@ -261,12 +256,25 @@ class Network:
         self._handle(life)
         return life
 
-    def _rules(self, topic: str) -> TopicRules:
-        is_hashed = self.params.message_id == "sha256" or self.params.signing == "none"
-        return TopicRules(
-            message_id=sha256_of_data if is_hashed else author_and_seqno,
-            is_validated=topic in self.validators,
+    def _router(self, facts: RouterFacts) -> Router | Recorder:
+        meter = () if self.meter is None else (self.meter,)
+        observer = combined(self.metrics.gossip, self.journal, *self.watchers.observers(), *meter)
+        deliver, validators = self.deliveries.deliver, self.validators
+        if self.recording is None:
+            return facts.router(self.key, self.generator, validators.__contains__, deliver, observer)
+        network_id = self.params.network_id
+        return self.recording.router(
+            facts, network_id, self.key, self.generator, validators, deliver, observer
         )
+
+    def describe_fault(self, error: Exception) -> str:
+        """What to say of the error that ended the last life."""
+        return describe_fault(error, self.recording, is_recorded=self.recordings is not None)
+
+    def _begin_recording(self) -> Recording | None:
+        if self.recordings is None:
+            return None
+        return self.recordings.begin(self.params.network_id, is_first=not self.has_started)
 
     # Connections.
 

@@ -151,11 +151,14 @@ class Node:
         self.restarts[network_id] = 0
         pause_s = self.params.restart_first_s
         while not network.is_stopping:
-            with self.contained.contain(f"network:{network_id}", unless=lambda: not network.has_started):
+            name = f"network:{network_id}"
+            with self.contained.contain(name, unless=lambda: not network.has_started) as contained:
                 await network.run(task_status=task_status)
                 return
             task_status = trio.TASK_STATUS_IGNORED
-            LOGGER.error("network %d failed; it is started again in %g s", network_id, pause_s)
+            assert contained.error is not None, "nothing else ends the block and not the method"
+            fault = network.describe_fault(contained.error)
+            LOGGER.error("network %d failed: %s; it is started again in %g s", network_id, fault, pause_s)
             self.restarts[network_id] += 1
             await trio.sleep(pause_s)
             pause_s = min(2 * pause_s, self.params.restart_limit_s)

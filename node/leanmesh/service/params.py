@@ -106,6 +106,20 @@ class TraceParams:
 
 
 @attrs.frozen(kw_only=True)
+class RecordParams:
+    """The recording of each network's events, for `leanmesh replay` to repeat them when something broke."""
+
+    # Each life of a network has a file here; without a folder there is none.  `--record FOLDER` sets it.
+    folder: str | None = None
+    # Of one file: half an hour at 100 messages/s of 1 KiB with two duplicates each.  Then its recording ends.
+    limit_bytes: int = attrs.field(default=1024 * 1024 * 1024, validator=gt(0))
+    # What waits for the disk.  One event beyond it ends the recording: with a hole nothing can be repeated.
+    queue_limit_bytes: int = attrs.field(default=16 * 1024 * 1024, validator=gt(0))
+    # Of one network in the folder; beyond them it runs unrecorded, however often it breaks.
+    files_limit: int = attrs.field(default=8, validator=gt(0))
+
+
+@attrs.frozen(kw_only=True)
 class WorkerParams:
     """Worker processes behind one supervisor: how many, how long they live, and what follows their end.
 

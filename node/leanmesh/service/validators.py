@@ -59,6 +59,11 @@ class Validators:
         self._threads = trio.CapacityLimiter(self.params.validator_threads_limit)
         self._tasks = trio.CapacityLimiter(self.params.validator_tasks_limit)
 
+    @property
+    def topics(self) -> list[str]:
+        """The topics that have one."""
+        return list(self._by_topic)
+
     def __contains__(self, topic: object) -> bool:
         return topic in self._by_topic
 
