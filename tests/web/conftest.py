@@ -65,6 +65,15 @@ class Endpoint:
             await stream.send_all(request)
             return await read_to_end(stream)
 
+    async def serves_others(self) -> bool:
+        """Whether a client with good manners is answered, be it not at once: its limits are short, too."""
+        with trio.fail_after(10):
+            while True:
+                try:
+                    return (await self.get("/healthz")).status == 200
+                except (h11.RemoteProtocolError, trio.BrokenResourceError):
+                    await trio.sleep(0.01)
+
     async def get(self, target: str, method: str = "GET", **headers: str) -> Answer:
         async with await self.connect() as stream:
             return await ask(stream, h11.Connection(h11.CLIENT), target, method, **headers)
