@@ -111,7 +111,7 @@ class RecordParams:
 
     # Each life of a network has a file here; without a folder there is none.  `--record FOLDER` sets it.
     folder: str | None = None
-    # Of one file: half an hour at 100 messages/s of 1 KiB with two duplicates each.  Then its recording ends.
+    # Of one file: 25 minutes at 100 messages/s of 1 KiB with two duplicates each.  Then its recording ends.
     limit_bytes: int = attrs.field(default=1024 * 1024 * 1024, validator=gt(0))
     # What waits for the disk.  One event beyond it ends the recording: with a hole nothing can be repeated.
     queue_limit_bytes: int = attrs.field(default=16 * 1024 * 1024, validator=gt(0))
