@@ -1,4 +1,4 @@
-"""`leanmesh run --record` and `leanmesh replay` as processes: after a clean end, after a kill, with workers."""
+"""`leanmesh run --record` and `leanmesh replay` as processes: stopped, killed, and with workers."""
 
 import json
 import signal

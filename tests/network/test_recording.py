@@ -10,6 +10,7 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -102,6 +103,11 @@ async def live(node: Node) -> None:
                 await trio.sleep(0.3)
                 await node.publish(OTHER, b"rain", network_id=1)
                 await trio.sleep(0.1)
+            async with node.subscribe(OTHER, network_id=0):
+                # The validator is still there, and judges what comes now.
+                await trio.sleep(0.2)
+                await node.publish(OTHER, b"snow", network_id=1)
+                await trio.sleep(0.1)
         if number == 15:
             await node.stop_network(4)
             await node.start_network(network(4))
@@ -155,8 +161,8 @@ async def test_a_mesh_is_replayed_byte_for_byte_whatever_the_hash_seed(tmp_path:
         *("add_peer", "remove_peer", "frame", "verdict", "publish", "signature", "subscribe", "unsubscribe"),
         *("set_validated", "heartbeat", "drain", "drained", "close", "refused"),
     }
-    for hash_seed in ("1", "2"):
-        again = replayed_elsewhere(paths[0], hash_seed)
+    for path, hash_seed in product((paths[1], paths[3]), ("1", "2")):
+        again = replayed_elsewhere(path, hash_seed)
         assert (again.returncode, again.stderr) == (0, "")
         assert again.stdout.splitlines()[-1].startswith("the replay agrees: ")
 
@@ -244,14 +250,23 @@ async def test_a_router_that_breaks_says_how_to_repeat_it_and_does_so_again_in_t
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ):
     break_at(monkeypatch, b"bad")
+    caplog.set_level(logging.INFO, logger="leanmesh.events")
     folder = tmp_path / "a folder"
     async with recording(folder, 2) as node:
         sender = node.network(1).key.peer_id
+        node.add_validator(TOPIC, judge, network_id=0)
         await node.publish(TOPIC, b"good", network_id=1)
         await trio.sleep(0.2)
         with caplog.at_level(logging.ERROR):
             await fails(node, 0, b"bad")
+        await node.connect(node.network(0).listen_addresses[0], network_id=1)
+        await node.wait_for_mesh(TOPIC, 1, 10, 1)
+        held = node.network(0).live.gossip.router
+        await node.publish(TOPIC, b"judged", network_id=1)
         await trio.sleep(0.3)
+    assert "too slow" not in caplog.text
+    held.heartbeat(1e9)
+    assert "too slow" not in caplog.text
     broken, after = files(folder)
     (message,) = [each.message for each in caplog.records if each.message.startswith("network 0 failed")]
     assert message.startswith("network 0 failed: ZeroDivisionError: a bug of ours in <object object at 0x")
@@ -276,6 +291,7 @@ async def test_a_router_that_breaks_says_how_to_repeat_it_and_does_so_again_in_t
     )
     assert agreement.startswith("the replay agrees")
     assert replay_file(after).last.event.what == "close"
+    assert kinds(after)["verdict"] == 1
 
     # Once it is mended, the replay says so.
     monkeypatch.undo()

@@ -51,6 +51,7 @@ class Recording:
     """Why it ended before the network did."""
     _file: LineFile = attrs.field(init=False)
     _size_bytes: int = attrs.field(default=0, init=False)
+    _is_closed: bool = attrs.field(default=False, init=False)
 
     def __attrs_post_init__(self) -> None:
         # All that was said is in it, also on topics that are not for everyone.
@@ -66,13 +67,15 @@ class Recording:
             try:
                 yield
             finally:
+                # Whoever still holds the router of a life that is over is not recorded.
+                self._is_closed = True
                 if not await self._file.aclose():
                     self._end("queue_full")
 
     def put(self, line: str) -> bool:
         """Have one line written; False when it ends the recording, or came after its end."""
         data = line.encode() + b"\n"
-        if self.ended_by is not None:
+        if self.ended_by is not None or self._is_closed:
             return False
         if self._size_bytes + len(data) + LAST_LINE_BYTES > self.params.limit_bytes:
             self._lose(1, "file_full")
