@@ -6,6 +6,7 @@ import pytest
 import trio
 from leanmesh.gossip.params import GossipParams
 from leanmesh.gossip.router import Router
+from leanmesh.metrics.catalog_node import SILENCE_REASONS
 from leanmesh.service.params import ServiceParams
 from leanmesh.transport.errors import CloseReason
 from leanmesh.transport.interface import Stream
@@ -228,17 +229,17 @@ async def test_a_peer_that_takes_no_gossip_from_us_is_not_listened_to(autojump_c
 
 
 @pytest.mark.parametrize(
-    ("answer", "why"),
+    ("answer", "reason", "why"),
     [
-        ("reset", "was reset by"),
-        ("silence", "no answer within 5 s"),
-        ("no such protocol", "it speaks none of them"),
-        ("no message", "its answer is empty"),
-        ("an empty message", "its answer is empty"),
+        ("reset", "refused", "was reset by"),
+        ("silence", "timeout", "no answer within 5 s"),
+        ("no such protocol", "refused", "it speaks none of them"),
+        ("no message", "empty", "its answer is empty"),
+        ("an empty message", "empty", "its answer is empty"),
     ],
 )
 async def test_a_peer_that_does_not_say_who_it_is_gossips_all_the_same(
-    autojump_clock, nodes: Nodes, caplog: pytest.LogCaptureFixture, answer: str, why: str
+    autojump_clock, nodes: Nodes, caplog: pytest.LogCaptureFixture, answer: str, reason: str, why: str
 ):
     node = await nodes.start(1)
 
@@ -264,6 +265,9 @@ async def test_a_peer_that_does_not_say_who_it_is_gossips_all_the_same(
     (said,) = caplog.messages
     assert said.startswith(f"{nodes.peer(2).short} does not say who it is: ")
     assert why in said
+    await node.refresh_metrics()
+    counts = {each: node.metric("leanmesh_identify_silent_total", each) for each in SILENCE_REASONS}
+    assert counts == {**dict.fromkeys(SILENCE_REASONS, 0), reason: 1}
 
 
 async def test_a_peer_that_reads_nothing_is_slow_and_harms_no_one(

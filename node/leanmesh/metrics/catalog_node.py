@@ -9,6 +9,8 @@ REFRESH_BOUNDS_S = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 
 LATENESS_BOUNDS_S = (0.0001, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0)
 HANDSHAKE_BOUNDS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
+# Ways of not answering identify.
+SILENCE_REASONS = ("timeout", "refused", "empty")
 BOUNDARIES = ("inbound", "delivery", "outbound")
 TRANSPORTS = ("tcp", "quic", "memory")
 TRANSPORT_DIRECTIONS = (("transport", TRANSPORTS), ("direction", ("inbound", "outbound")))
@@ -140,6 +142,13 @@ TRANSPORT_BYTES = CounterSpec(
     labels=("transport", "direction"),
     fixed=TRANSPORT_DIRECTIONS,
 )
+IDENTIFY_SILENT = CounterSpec(
+    "leanmesh_identify_silent_total",
+    "Peers that did not say who they are when they were asked: timeout, refused or reset the stream, empty. "
+    "The connection lives on; what the peer speaks is asked stream by stream.",
+    labels=("reason",),
+    fixed=(("reason", SILENCE_REASONS),),
+)
 PINGS_REFUSED = CounterSpec(
     "leanmesh_ping_streams_refused_total",
     "Streams for pings that were reset because their peer had two already.",
@@ -179,6 +188,7 @@ FAMILIES: tuple[FamilySpec, ...] = (
     DIALS,
     HANDSHAKE,
     TRANSPORT_BYTES,
+    IDENTIFY_SILENT,
     PINGS_REFUSED,
     HTTP_REFUSED,
     LOOP_LATENESS,

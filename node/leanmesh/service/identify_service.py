@@ -37,6 +37,8 @@ class IdentifyService:
     addresses: Callable[[], Sequence[Multiaddr]]
     record_number: int
     timeout_s: float
+    on_silent: Callable[[str], None] = lambda _: None
+    """A peer did not say who it is: timeout, refused or empty."""
     known: dict[Connection, Identify] = attrs.field(factory=dict[Connection, Identify], init=False)
 
     def about(self, connection: Connection) -> Identify:
@@ -61,15 +63,16 @@ class IdentifyService:
         The connection lives on all the same: what it speaks is asked stream by stream.
         """
         told = NOTHING
-        why = f"no answer within {self.timeout_s:g} s"
+        reason, why = "timeout", f"no answer within {self.timeout_s:g} s"
         with trio.move_on_after(self.timeout_s):
             try:
                 stream = await connection.open_stream([PROTOCOL_ID], timeout_s=self.timeout_s)
                 told = await self._read(stream)
-                why = "its answer is empty"
+                reason, why = "empty", "its answer is empty"
             except (StreamRefused, StreamReset) as error:
-                why = str(error)
+                reason, why = "refused", str(error)
         if told == NOTHING:
+            self.on_silent(reason)
             LOGGER.info("%s does not say who it is: %s", connection.remote_peer.short, why)
         if not connection.is_closed:
             self.known[connection] = told

@@ -81,6 +81,10 @@ class Metrics(ServiceMetrics, Protocol):
         """Copies received of messages that were here already."""
         ...
 
+    def identify_silent(self, reason: str) -> None:
+        """A peer did not say who it is: timeout, refused or empty."""
+        ...
+
     def ping_refused(self) -> None:
         """A peer opened more streams for pings than it may have."""
         ...
@@ -249,6 +253,7 @@ class Network:
                 lambda: [address.without_peer() for address in self.listen_addresses],
                 started_ns,
                 self.service_params.identify_timeout_s,
+                self.metrics.identify_silent,
             ),
             PingService(self.metrics.ping_refused),
             nursery,

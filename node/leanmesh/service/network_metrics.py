@@ -99,6 +99,10 @@ class NetworkMetrics:
         """So many frames of a peer held nothing."""
         self.gossip.empty_frames(count)
 
+    def identify_silent(self, reason: str) -> None:
+        """A peer did not say who it is: timeout, refused or empty.  All networks count together."""
+        self.cells.add(self.cells.counter(catalog.IDENTIFY_SILENT, reason))
+
     def ping_refused(self) -> None:
         """A peer opened more streams for pings than it may have.  All networks count in one cell."""
         self.cells.words[self._pings_refused] += 1
@@ -121,7 +125,12 @@ class AllNetworkMetrics:
     _by_id: dict[int, NetworkMetrics] = attrs.field(factory=dict[int, NetworkMetrics], init=False)
 
     def __attrs_post_init__(self) -> None:
-        for spec in (catalog.MESSAGES_BALANCE, catalog.OUTBOX_DROPPED, catalog.CONNECTIONS):
+        for spec in (
+            catalog.MESSAGES_BALANCE,
+            catalog.OUTBOX_DROPPED,
+            catalog.CONNECTIONS,
+            catalog.IDENTIFY_SILENT,
+        ):
             prime(self.cells, spec)
 
     def of(self, network_id: int) -> NetworkMetrics:
