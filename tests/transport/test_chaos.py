@@ -148,6 +148,7 @@ def resident_bytes() -> int:
 
 async def chaos_leaves_nothing(duration_s: float, seed: int = 1) -> None:
     peers = [ChaosPeer(PrivateKey.generate()) for _ in range(PEERS)]
+    gc.collect()  # What earlier tests left to it is not ours.
     tasks, before = trio.lowlevel.current_statistics().tasks_living, descriptors()
     resident: list[int] = []
     for cycle in range(CYCLES):
