@@ -11,14 +11,17 @@ from pathlib import Path
 import attrs
 import pytest
 from gossip import scenario
+from leanmesh.gossip.message_id import sha256_of_data
 from leanmesh.gossip.params import GossipParams
 from leanmesh.gossip.replay import Replay, ReplayedKey, Step, UnknownEvent
 from leanmesh.gossip.router import Router
-from leanmesh.gossip.signing import SignaturePolicy, Signer
+from leanmesh.gossip.rules import TopicRules
+from leanmesh.gossip.signing import SignaturePolicy, Signer, plain_message
 from leanmesh.gossip.trace import RecordedKey, Recorder, Tape
+from leanmesh.gossip.validation import Verdict
 from leanmesh.identity.keys import KeyKind, PrivateKey
 from leanmesh.identity.peer_id import PeerId
-from simulator.network import Network, Node
+from simulator.network import Network, Node, peer_id
 
 TESTS = Path(__file__).parent.parent
 
@@ -177,6 +180,8 @@ def test_own_messages_are_signed_again_without_the_key():
     recorder.publish("news", b"hello", 2.0)
     frames = recorder.drain(PEER, 1000)
     assert any(b"hello" in frame for frame in frames)
+    sent = b"".join(frames)
+    assert json.loads(trace[-1]) == [2.0, "drained", len(frames), len(sent), sha256(sent).hexdigest()]
     assert [json.loads(line)[1] for line in trace] == [
         "add_peer",
         "frame",
@@ -195,6 +200,22 @@ def test_own_messages_are_signed_again_without_the_key():
     assert play(trace[:3])[-1].here[1:] == ['[2.0,"refused","UnknownEvent"]']
     forged = [line.replace('"signature","30', '"signature","31') for line in trace]
     assert not play(forged)[2].agrees
+
+
+def test_a_verdict_that_comes_too_late_is_not_in_the_trace():
+    trace: list[str] = []
+    rules = TopicRules(message_id=sha256_of_data, is_validated=True)
+    router = Router(
+        PEER, GossipParams(), random.Random(1), now_s=0.0, deliver=lambda *_: None, rules=lambda topic: rules
+    )
+    recorder = Recorder(router, Tape(trace.append))
+    recorder.subscribe("news", 0.0)
+    recorder.add_peer(peer_id(1), "/meshsub/1.2.0", "x/1", is_outbound=True, now_s=1.0)
+    recorder.on_frame(peer_id(1), plain_message("news", b"hello").field, 1.5)
+    (ticket,) = recorder.take_tickets()
+    recorder.on_verdict(ticket, Verdict.ACCEPT, 2.0)
+    recorder.on_verdict(ticket, Verdict.REJECT, 3.0)
+    assert json.loads(trace[-1])[1:] == ["verdict", ticket.message_id.hex(), "accept"]
 
 
 PEER = PeerId(b"\x00\x24" + bytes(36))
