@@ -188,8 +188,10 @@ async def test_a_node_stops_in_the_middle_of_everything(
         assert nodes.peer(4) not in {info.peer for info in nodes[number].peers()}
 
 
+# Trio runs ready tasks in random order, and one order in three once lost what came last.
+@pytest.mark.parametrize("attempt", range(8))
 async def test_a_node_that_is_cancelled_says_goodbye_and_sends_what_is_queued(
-    autojump_clock, nodes: Nodes, nursery: trio.Nursery
+    autojump_clock, nodes: Nodes, nursery: trio.Nursery, attempt: int
 ):
     await nodes.start_all(1)
     inbox = await collect(nursery, nodes[1])

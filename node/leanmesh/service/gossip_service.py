@@ -234,8 +234,22 @@ class GossipService:
         except* StreamReset as resets:
             LOGGER.debug("%s", first_of(resets))
         finally:
-            self._unlink(link)
+            try:
+                await self._read_rest(connection)
+            finally:
+                self._unlink(link)
         return True
+
+    async def _read_rest(self, connection: Connection) -> None:
+        """When a connection has ended: wait until what had arrived on it is handled, or it is lost.
+
+        The reader is the connection's own task, so it ends within the connection's close timeout.
+        """
+        peer = connection.remote_peer
+        reader = self._readers.get(peer)
+        if connection.is_closed and reader is not None and reader.stream.connection is connection:
+            while self._readers.get(peer) is reader:
+                await self._changes.park()
 
     def _unlink(self, link: Link) -> None:
         """Forget all that the core knows of a peer.  The second call for a link changes nothing."""
@@ -285,6 +299,7 @@ class GossipService:
             finally:
                 if self._readers.get(peer) is reader:
                     del self._readers[peer]
+                self._changes.unpark_all()
         if scope.cancelled_caught:
             # It was replaced, or its link is gone: nobody will read it.
             stream.reset()
