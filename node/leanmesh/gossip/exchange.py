@@ -30,6 +30,8 @@ class Exchange:
     promises: Promises
     # Whom we told IDONTWANT about a message, and the heartbeat that forgets it, the oldest first.
     told: dict[bytes, tuple[int, list[PeerId]]] = attrs.field(factory=dict[bytes, tuple[int, list[PeerId]]])
+    # The last of these: messages that the same peers were told of share one, and are as many as there are.
+    _last_told: tuple[int, list[PeerId]] = attrs.field(factory=lambda: (0, list[PeerId]()), init=False)
     # Large messages of this pass, by topic, that the meshes have not been told of yet.
     large: defaultdict[str, list[bytes]] = attrs.field(factory=lambda: defaultdict[str, list[bytes]](list))
     # Ids first seen until the last heartbeat, to tell a busy network from a flood of IDONTWANT.
@@ -149,7 +151,8 @@ class Exchange:
         until = self.state.tick + self.state.params.idontwant_ttl_ticks
         told_before = self.told
         idontwant_sent = self.state.observer.idontwant_sent
-        entry = (until, told)
+        if (entry := self._last_told) != (until, told):
+            entry = self._last_told = (until, told)
         for message_id in message_ids:
             before = told_before.get(message_id)
             told_before[message_id] = entry if before is None else (until, before[1] + told)
