@@ -55,7 +55,9 @@ class RouterFacts:
         """A router that starts from here.  `is_validated` is asked for a topic when its rules are."""
         is_signed = self.signing == "strict"
         is_hashed = self.message_id == "sha256" or not is_signed
-        message_id = sha256_of_data if is_hashed else author_and_seqno
+        # Asked for with every message to a topic that is not taken: made once.
+        rules = TopicRules(message_id=sha256_of_data if is_hashed else author_and_seqno)
+        validated = attrs.evolve(rules, is_validated=True)
         return Router(
             key.peer_id,
             self.gossip,
@@ -66,5 +68,5 @@ class RouterFacts:
             policy=SignaturePolicy.STRICT_SIGN if is_signed else SignaturePolicy.STRICT_NO_SIGN,
             signer=Signer(key) if is_signed else None,
             first_seqno=self.first_seqno,
-            rules=lambda topic: TopicRules(message_id=message_id, is_validated=is_validated(topic)),
+            rules=lambda topic: validated if is_validated(topic) else rules,
         )
