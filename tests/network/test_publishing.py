@@ -231,3 +231,16 @@ async def test_a_cancelled_publish_has_sent_nothing_and_one_that_sent_is_not_can
     assert [receipt.queued for receipt in receipts] == [1]
     await nodes[1].refresh_metrics()
     assert nodes[1].metric("gossipsub_topic_msg_published_total", "0", TOPIC) == 1
+
+
+async def test_a_batch_that_cannot_be_read_to_its_end_is_not_published_in_part(autojump_clock, nodes: Nodes):
+    await nodes.start_all(2)
+    await nodes.wait_for_meshes(1)
+
+    def half():
+        yield b"first"
+        raise ValueError("no second")
+
+    with pytest.raises(ValueError, match="no second"):
+        await nodes[1].publish_batch(TOPIC, half())
+    assert nodes[1].network().live.gossip.router.view.history_messages == 0

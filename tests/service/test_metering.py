@@ -2,6 +2,7 @@
 
 import random
 from collections import Counter
+from functools import partial
 
 import pytest
 import trio
@@ -199,6 +200,28 @@ async def test_what_is_timed_alone_is_counted_also_when_it_raises_or_is_cancelle
         ("publish", BLOCKS, "publish"): (2, 3),
         ("validation", BLOCKS, "async"): (1, 3),
     }
+
+
+async def test_a_batch_is_timed_whole_and_one_that_fails_counts_what_it_did_and_the_failure(clock):
+    side = Side(is_metered=True)
+    meter = side.meter
+    clock += [0, 6, 10, 17, 20, 20]
+    done: list[str] = []
+
+    def publish(names: str) -> None:
+        for name in names:
+            if name == "x":
+                raise ValueError("refused")
+            done.append(name)
+
+    meter.timed_several(meter.publishing, BLOCKS, "publish", partial(publish, "abc"), done)
+    done.clear()
+    with pytest.raises(ValueError, match="refused"):
+        meter.timed_several(meter.publishing, BLOCKS, "publish", partial(publish, "abxc"), done)
+    done.clear()
+    meter.timed_several(meter.publishing, BLOCKS, "publish", partial(publish, ""), done)
+
+    assert figures(side) == {("publish", BLOCKS, "publish"): (6, 13)}
 
 
 async def test_a_thread_that_nobody_waits_for_any_more_is_counted_when_it_ends():

@@ -418,9 +418,13 @@ class GossipService:
         """
         await trio.lowlevel.checkpoint_if_cancelled()
         receipts: list[Receipt] = []
+        messages = tuple(batch)
         try:
-            # Those before one that is refused are in the list then.
-            receipts.extend(self._publish(topic, data) for data in batch)
+            if (meter := self.meter) is None:
+                self._publish_all(topic, messages, receipts)
+            else:
+                publish = partial(self._publish_all, topic, messages, receipts)
+                meter.timed_several(meter.publishing, topic, "publish", publish, receipts)
         except LocalError as error:
             if receipts:
                 error.add_note(f"the {len(receipts)} messages before it were published")
@@ -439,15 +443,17 @@ class GossipService:
         receipts[-1] = attrs.evolve(receipts[-1], written=awaited.written)
         return receipts
 
-    def _publish(self, topic: str, data: bytes) -> Receipt:
+    def _publish_all(self, topic: str, batch: Iterable[bytes], receipts: list[Receipt]) -> None:
+        """Publish in order; `receipts` gets those before one that is refused."""
         now_s = trio.current_time()
-        if (meter := self.meter) is None:
-            published = self.router.publish(topic, data, now_s)
-        else:
-            published = meter.timed(
-                meter.publishing, topic, "publish", self.router.publish, topic, data, now_s
+        publish = self.router.publish
+        for data in batch:
+            published = publish(topic, data, now_s)
+            receipts.append(
+                Receipt(
+                    topic, published.message_id, published.recipients, published.queued, published.dropped
+                )
             )
-        return Receipt(topic, published.message_id, published.recipients, published.queued, published.dropped)
 
     def _watch(self, receipt: Receipt) -> Awaited:
         outboxes = {peer: link.outbox for peer, link in self.links.items()}

@@ -3,7 +3,8 @@
 A chunk is timed whole, with two looks at the clock, however many messages it
 holds; the core's observers say what was in it, and the time is shared evenly
 among that.  So the sum of the seconds is exact, and their split within one
-chunk is an estimate.  What happens outside chunks is timed one by one.
+chunk is an estimate.  A batch that is published is timed whole, too; what else
+happens outside of chunks, one by one.
 """
 
 from collections.abc import Awaitable, Callable, Iterable, Sequence
@@ -114,6 +115,19 @@ class WorkMeter(Observer):
             return call(*args, **kwargs)
         finally:
             producer.add(self._class(topic), op, 1, perf_counter_ns() - began_ns)
+
+    def timed_several(
+        self, producer: Producer, topic: str, op: str, call: Callable[[], None], done: Sequence[object]
+    ) -> None:
+        """Call what does several things at once and count those in `done`, and one more if it failed."""
+        began_ns = perf_counter_ns()
+        has_failed = 1
+        try:
+            call()
+            has_failed = 0
+        finally:
+            if count := len(done) + has_failed:
+                producer.add(self._class(topic), op, count, perf_counter_ns() - began_ns)
 
     async def awaited(
         self, producer: Producer, topic: str | None, op: str, awaitable: Awaitable[Answer]

@@ -213,6 +213,7 @@ class Node:
     ) -> list[Receipt]:
         """Publish several messages in one pass, and say what became of each.
 
+        The batch is read to its end before the first of them is published.
         They leave together, which costs a fraction of as many calls of
         `publish`.  With `written_by` it waits for the last of them, behind which
         none of the others waits: so a fast publisher keeps to the pace of its
