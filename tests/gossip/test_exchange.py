@@ -362,6 +362,30 @@ def test_a_copy_that_crossed_our_idontwant_is_noticed_and_no_fault():
     assert misbehaviour(bench, other) == {}
 
 
+def test_of_each_message_is_remembered_whom_we_told_and_for_how_long():
+    bench = OneRouter()
+    source, one, two = bench.member(), bench.member(agent=FORGETFUL), bench.member(agent=FORGETFUL)
+    first, second, third, fourth = (LARGE + word for word in (b"first", b"second", b"third", b"fourth"))
+    bench.say(source, publish=(message(first),))
+    bench.say(two, publish=(message(second),))
+    # Nobody asked it not to.
+    bench.say(two, publish=(message(second),))
+    for data in (third, fourth):
+        bench.beat()
+        bench.say(source, publish=(message(data),))
+    assert bench.observer.of("crossed_idontwant") == []
+    assert bench.observer.of("idontwant_sent") == [
+        ((one, two), TOPIC, id_of(first)),
+        ((one,), TOPIC, id_of(second)),
+        ((one, two), TOPIC, id_of(third)),
+        ((one, two), TOPIC, id_of(fourth)),
+    ]
+
+    bench.beat(PARAMS.idontwant_ttl_ticks - 1)
+    bench.say(one, publish=tuple(map(message, (first, second, third, fourth))))
+    assert bench.observer.of("crossed_idontwant") == [(one, TOPIC, id_of(fourth))]
+
+
 # IDONTWANT, received.
 
 

@@ -235,3 +235,18 @@ async def test_a_validator_in_a_thread_does_not_stop_the_loop(real_nodes: Nodes,
     assert threading.get_ident() not in threads
     assert sum(nodes[2].contained.counts.values()) == 1
     nodes[2].contained.counts.clear()
+
+
+async def test_a_validator_that_was_there_before_the_topic_was_taken_judges_its_first_message(
+    autojump_clock, nodes: Nodes, nursery: trio.Nursery
+):
+    await nodes.start(1)
+    await nodes.start(2, dials=(1,), topics=())
+    nodes[2].add_validator(TOPIC, Validator().judge)
+    inbox = await collect(nursery, nodes[2])
+    await nodes[2].wait_for_mesh(TOPIC, 1, 5)
+    await nodes[1].publish(TOPIC, b"reject this")
+    await nodes[1].publish(TOPIC, b"take this")
+    assert await inbox.wait_for(1) == [b"take this"]
+    await nodes[2].refresh_metrics()
+    assert (count(nodes[2], "rejected"), count(nodes[2], "accepted")) == (1, 1)
