@@ -62,7 +62,7 @@ def mutate(generator: random.Random, corpus: Sequence[bytes]) -> bytes:
     for _ in range(generator.randint(1, 4)):
         at = generator.randint(0, len(data))
         to = generator.randint(at, min(len(data), at + 32))
-        match generator.randrange(8):
+        match generator.randrange(9):
             case 0 if at < len(data):
                 data[at] ^= 1 << generator.randrange(8)
             case 1 if at < len(data):
@@ -80,6 +80,9 @@ def mutate(generator: random.Random, corpus: Sequence[bytes]) -> bytes:
                 other = generator.choice(corpus)
                 start = generator.randint(0, len(other))
                 data[at:to] = other[start : start + generator.randint(1, 64)]
+            case 7 if at < len(data) and data[at] < 0x80:
+                # A varint that is longer than it needs to be: parsers differ in how far they follow it.
+                data[at : at + 1] = bytes((data[at] | 0x80, *b"\x80" * generator.randrange(10), 0))
             case _:
                 del data[at:]
     return bytes(data[:INPUT_LIMIT_BYTES])

@@ -1,8 +1,10 @@
 """Runs fuzz targets: `python tests/fuzz/run.py [NAME]...`, ten minutes for all of them together.
 
-LEANMESH_FUZZ_S gives each target so many seconds instead.  Each target runs
-in a process of its own with bounded memory, under atheris when that is
-installed.  An input that breaks a target is written to tests/fuzz/found.
+LEANMESH_FUZZ_S gives each target so many seconds instead, and
+LEANMESH_FUZZ_SEED makes the inputs the same each time: a gate must not fail
+for what another change brought in.  Each target runs in a process of its own
+with bounded memory, under atheris when that is installed.  An input that
+breaks a target is written to tests/fuzz/found.
 """
 
 import argparse
@@ -49,8 +51,9 @@ def run_one(name: str, duration_s: float) -> int:
     if importlib.util.find_spec("atheris") is not None:
         return run_atheris(name, duration_s)
     target = load_target(name)
+    seed = int(os.environ.get("LEANMESH_FUZZ_SEED", time.time_ns()))
     try:
-        print(f"{name}: {fuzz(target, seed=time.time_ns(), duration_s=duration_s)}", flush=True)
+        print(f"{name}: {fuzz(target, seed=seed, duration_s=duration_s)}, seed {seed}", flush=True)
     except Failure as failure:
         keep(target, failure.data, failure.cause)
         return 1
@@ -76,6 +79,8 @@ def run_atheris(name: str, duration_s: float) -> int:
     for data in (*target.seeds, *target.found.values()):
         (corpus / hashlib.sha256(data).hexdigest()[:16]).write_bytes(data)
     options = [f"-max_total_time={duration_s:.0f}", "-max_len=4096", "-verbosity=0", "-print_final_stats=1"]
+    if seed := os.environ.get("LEANMESH_FUZZ_SEED"):
+        options.append(f"-seed={seed}")
     atheris.Setup([sys.argv[0], *options, str(corpus)], test_one_input)
     atheris.Fuzz()
     return 0

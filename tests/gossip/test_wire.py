@@ -3,6 +3,7 @@
 import tracemalloc
 
 import pytest
+from google.protobuf.message import DecodeError
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from leanmesh.errors import RemoteError
@@ -261,6 +262,64 @@ def test_a_malformed_frame_is_refused(frame: bytes):
     with pytest.raises(RpcRefused) as refused:
         wire.decode(frame, LIMITS)
     assert refused.value.reason == "malformed"
+
+
+def padded(number: int, size_bytes: int) -> bytes:
+    """The number as a varint of so many bytes, or as few as it needs."""
+    encoded = encode_varint(number)
+    padding = size_bytes - len(encoded)
+    if padding <= 0:
+        return encoded
+    return encoded[:-1] + bytes((encoded[-1] | 0x80,)) + b"\x80" * (padding - 1) + b"\0"
+
+
+def padded_field(tag: int, body: bytes, tag_bytes: int = 1, length_bytes: int = 1) -> bytes:
+    return padded(tag, tag_bytes) + padded(len(body), length_bytes) + body
+
+
+UNKNOWN_TAG = 0xA2  # Field 20, with a length.
+MESSAGE_BODY = b"\x12\x04data\x22\x01t"
+PADDED = {
+    "tag of a publish": lambda n: padded_field(0x12, MESSAGE_BODY, n),
+    "length of a publish": lambda n: padded_field(0x12, MESSAGE_BODY, 1, n),
+    "tag in a publish": lambda n: entries.delimited(0x12, padded_field(0x12, b"data", n) + b"\x22\x01t"),
+    "length in a publish": lambda n: entries.delimited(0x12, padded_field(0x12, b"d", 1, n) + b"\x22\x01t"),
+    "tag of a subscription": lambda n: padded_field(0x0A, b"\x08\x01\x12\x01t", n),
+    "length of a subscription": lambda n: padded_field(0x0A, b"\x08\x01\x12\x01t", 1, n),
+    "number in a subscription": lambda n: entries.delimited(0x0A, b"\x08" + padded(1, n) + b"\x12\x01t"),
+    "tag of control": lambda n: padded_field(0x1A, b"", n),
+    "length of control": lambda n: padded_field(0x1A, b"", 1, n),
+    "tag in control": lambda n: entries.control([padded_field(0x1A, b"\x0a\x01t", n)]),
+    "length in control": lambda n: entries.control([padded_field(0x1A, b"\x0a\x01t", 1, n)]),
+    "length of an id": lambda n: entries.control([entries.delimited(0x12, padded_field(0x0A, b"i", 1, n))]),
+    "unknown tag": lambda n: padded_field(UNKNOWN_TAG, b"x", n),
+    "unknown length": lambda n: padded_field(UNKNOWN_TAG, b"x", 1, n),
+    "unknown number": lambda n: b"\xa0\x01" + padded(1, n),
+    "unknown tag in a publish": lambda n: entries.delimited(
+        0x12, MESSAGE_BODY + padded_field(UNKNOWN_TAG, b"x", n)
+    ),
+    "unknown tag in control": lambda n: entries.control([padded_field(UNKNOWN_TAG, b"x", n)]),
+}
+
+
+@pytest.mark.parametrize("size_bytes", range(1, 12))
+@pytest.mark.parametrize("place", PADDED)
+def test_a_padded_number_is_taken_where_protobuf_takes_it(place: str, size_bytes: int):
+    """What is padded too far for others is not passed on, nor acted upon, by us alone."""
+    frame = PADDED[place](size_bytes)
+    try:
+        known = rpc_pb2.RPC.FromString(frame)
+    except DecodeError:
+        with pytest.raises(RpcRefused) as refused:
+            wire.decode(frame, LIMITS)
+        assert refused.value.reason == "malformed"
+        return
+    decoded = wire.decode(frame, LIMITS)
+    assert [(each.topic, each.data) for each in decoded.publish] == [
+        (str(each.topic, "utf-8"), each.data) for each in known.publish
+    ]
+    assert decoded.control == wire.decode(known.SerializeToString(), LIMITS).control
+    assert decoded.subscriptions == wire.decode(known.SerializeToString(), LIMITS).subscriptions
 
 
 @given(st.binary(max_size=200))

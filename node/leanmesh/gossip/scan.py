@@ -18,6 +18,8 @@ SUBSCRIPTION_TAG: Final = 0x0A
 PUBLISH_TAG: Final = 0x12
 CONTROL_TAG: Final = 0x1A
 
+_MAX_PREFIX_BYTES: Final = 5
+
 VARINT, FIXED64, LENGTH_DELIMITED, FIXED32 = 0, 1, 2, 5
 
 Place = tuple[int, int, int]
@@ -149,7 +151,7 @@ def scan(frame: bytes, limits: WireLimits) -> tuple[list[Place], list[Place] | N
                         end += (high << 7) - 0x80
                         position += 1
                     else:
-                        end, position = _varint(frame, position - 1)
+                        end, position = _prefix(frame, position - 1)
                 end += position
                 if end > size:
                     raise _ends_early("publish", position)
@@ -204,7 +206,7 @@ def _field(
 ) -> tuple[Known | None, int, int]:
     """What one field is (None: unknown), where its value starts and where it ends."""
     start = position
-    tag, position = _varint(frame, position)
+    tag, position = _prefix(frame, position)
     known = shape.fields.get(tag)
     if known is None:
         if tag < 8 or tag >> 32:
@@ -217,7 +219,7 @@ def _field(
     budget.spend("fields")
     wire_type = tag & 7
     if wire_type == LENGTH_DELIMITED:
-        length, position = _varint(frame, position)
+        length, position = _prefix(frame, position)
         stop = position + length
         if known is not None and known.size_limit is not None:
             budget.check_size(known.size_limit, length, shape.name)
@@ -232,6 +234,18 @@ def _field(
     if stop > end:
         raise _ends_early(shape.name, start)
     return known, position, stop
+
+
+def _prefix(frame: bytes, position: int) -> tuple[int, int]:
+    """A tag or a length: 32 bits, so no padding takes it beyond five bytes.
+
+    protobuf's own decoders refuse a longer one.  If we took it, what reads the same bytes behind us would
+    not see what we saw.
+    """
+    number, behind = _varint(frame, position)
+    if behind - position > _MAX_PREFIX_BYTES:
+        raise RpcRefused("malformed", f"the tag or length at byte {position} has {behind - position} bytes")
+    return number, behind
 
 
 def _varint(frame: bytes, position: int) -> tuple[int, int]:
