@@ -52,7 +52,7 @@ def test_hex_is_read_as_lean_networks_write_it(tmp_path: Path, content: bytes):
         (b"a" * 63, "is neither a libp2p key nor 64 hex digits"),
         (b"0" * 64, "is neither a libp2p key nor 64 hex digits of a secp256k1 key: SECP256K1 secret"),
         (b"-----BEGIN PRIVATE KEY-----", "is neither"),
-        (b"\x08\x00\x12\x01a", "RSA secret of 1 bytes"),
+        (b"\x08\x00\x12\x01a", "RSA keys are verified, not used: take ED25519 or SECP256K1"),
         (bytes(4097), "has more than 4096 bytes: that is no key file"),
     ],
 )

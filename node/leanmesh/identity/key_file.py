@@ -94,11 +94,22 @@ def read_or_create_key_file(
     path: Path, kind: KeyKind = KeyKind.ED25519, form: KeyFileForm = KeyFileForm.LIBP2P
 ) -> PrivateKey:
     """The key in a file, which is made with a new key when it is missing."""
-    if not path.exists():
+    if _is_missing(path):
         try:
             create_key_file(path, PrivateKey.generate(kind), form)
         except KeyFileError:
             # Another process may have made it at the same moment; then its key is ours too.
-            if not path.exists():
+            if _is_missing(path):
                 raise
     return read_key_file(path)[0]
+
+
+def _is_missing(path: Path) -> bool:
+    """Whether there is nothing of this name.  Where that cannot be known, reading will say why."""
+    try:
+        path.stat()
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False
+    return False

@@ -103,15 +103,13 @@ class PrivateKey:
     @classmethod
     def of_kind(cls, kind: KeyKind, secret: bytes) -> Self:
         """The key with this secret: the seed (Ed25519) or the scalar (secp256k1), 32 bytes each."""
+        load = _SECRET_LOADERS.get(kind)
+        if load is None:
+            raise InvalidPrivateKey(f"{kind.name} keys are verified, not used: take ED25519 or SECP256K1")
         if len(secret) != 32:
             raise InvalidPrivateKey(f"{kind.name} secret of {len(secret)} bytes: 32 were due")
         try:
-            if kind is KeyKind.ED25519:
-                public_data, sign = _load_ed25519_secret(secret)
-            elif kind is KeyKind.SECP256K1:
-                public_data, sign = _load_secp256k1_secret(secret)
-            else:
-                raise InvalidPrivateKey(f"{kind.name} keys are verified, not used: take ED25519 or SECP256K1")
+            public_data, sign = load(secret)
         except ValueError as error:
             raise InvalidPrivateKey(f"{kind.name} secret: {error}") from None
         return cls(kind, secret, PublicKey.of_kind(kind, public_data), sign)
@@ -216,6 +214,11 @@ _LOADERS: dict[KeyKind, Callable[[bytes], Verify]] = {
     KeyKind.ED25519: _load_ed25519,
     KeyKind.SECP256K1: _load_secp256k1,
     KeyKind.ECDSA: load_ecdsa,
+}
+
+_SECRET_LOADERS: dict[KeyKind, Callable[[bytes], tuple[bytes, Sign]]] = {
+    KeyKind.ED25519: _load_ed25519_secret,
+    KeyKind.SECP256K1: _load_secp256k1_secret,
 }
 
 _WIRE_KINDS = {

@@ -4,7 +4,7 @@ Everyone else sees `interface.Connection` only.  QUIC comes in behind these
 as TCP and memory do.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from leanmesh.transport.interface import Connection
@@ -89,3 +89,8 @@ class Transport(Protocol):
     async def listen(self, address: Multiaddr) -> Listener:
         """Listen; port 0 takes a free one.  Raises ListenFailed."""
         ...
+
+
+def serving(transports: Sequence[Transport], address: Multiaddr) -> Transport | None:
+    """The first transport that can dial this address, or listen on it."""
+    return next((transport for transport in transports if transport.serves(address)), None)

@@ -5,8 +5,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from leanmesh.errors import LocalError
-from leanmesh.transport.backend import OwnedConnection, Transport
+from leanmesh.transport.backend import OwnedConnection, Transport, serving
 from leanmesh.transport.backoff import DialBackoff
 from leanmesh.transport.errors import (
     ConnectError,
@@ -20,7 +19,7 @@ from leanmesh.transport.limits import Limits
 from leanmesh.transport.observer import TransportObserver
 from leanmesh.transport.params import TransportParams
 from leanmesh.transport.resolve import Resolver
-from leanmesh.wire.multiaddr import Multiaddr
+from leanmesh.wire.multiaddr import InvalidAddress, Multiaddr
 
 if TYPE_CHECKING:
     from random import Random
@@ -53,36 +52,52 @@ class Dialer:
         """The first connection that comes about.  It is counted in the limits: its owner counts it off."""
         failures: list[ConnectError] = []
         resting: list[DialBackedOff] = []
+        unsupported: list[ConnectError] = []
         for address in addresses:
             try:
                 resolved = await self._resolver.resolve(address)
+            except InvalidAddress as error:
+                unsupported.append(ConnectError(address, Step.RESOLVE, str(error)))
+                continue
             except ConnectError as error:
                 failures.append(error)
                 self._observer.dial_failed(RESOLVING, error, 0.0)
                 continue
             for target in resolved:
-                now_s = trio.current_time()
-                rest_s = self._backoff.remaining_s(target, now_s)
+                transport = serving(self._transports, target)
+                if transport is None:
+                    unsupported.append(ConnectError(target, Step.CONNECT, self._what_there_is()))
+                    continue
+                rest_s = self._backoff.remaining_s(target, trio.current_time())
                 if rest_s > 0 and not ignore_backoff:
                     resting.append(DialBackedOff(target, rest_s))
                     continue
                 try:
-                    return await self._attempt(target)
+                    return await self._attempt(transport, target)
                 except ConnectError as error:
                     failures.append(error)
         if failures:
-            raise DialFailed(failures)
+            raise DialFailed(failures + unsupported)
         if resting:
             raise min(resting, key=lambda error: error.retry_in_s)
-        raise LocalError(f"{', '.join(map(str, addresses))}: no address to dial")
+        raise UnsupportedAddress("; ".join(map(str, unsupported)))
 
-    async def _attempt(self, address: Multiaddr) -> OwnedConnection:
-        transport = self._transport_for(address)
+    def _what_there_is(self) -> str:
+        return f"the transports here are {', '.join(transport.name for transport in self._transports)}"
+
+    async def _attempt(self, transport: Transport, address: Multiaddr) -> OwnedConnection:
         started_at_s = trio.current_time()
         self._observer.dial_started(transport.name, address)
+        if (limit := self._limits.limit_for_dial()) is not None:
+            self._observer.refused(transport.name, limit)
+            reason = f"{limit} of {self._params.connections_limit} is reached"
+            full = ConnectError(address, Step.ADMIT, reason, FailureKind.REFUSED)
+            # Our house is full: the address is not to blame and does not rest for it.
+            self._observer.dial_failed(transport.name, full, 0.0)
+            raise full
         self._limits.opened(None)
         try:
-            connection = await self._connect(transport, address)
+            connection = await transport.dial(address)
         except BaseException as error:
             self._limits.closed(None)
             if isinstance(error, ConnectError):
@@ -93,18 +108,3 @@ class Dialer:
         self._backoff.succeeded(address)
         self._observer.dial_succeeded(transport.name, address, trio.current_time() - started_at_s)
         return connection
-
-    async def _connect(self, transport: Transport, address: Multiaddr) -> OwnedConnection:
-        # The one that is being dialed is counted already.
-        if self._limits.connections > self._params.connections_limit:
-            self._observer.refused(transport.name, "connections_limit")
-            reason = f"connections_limit of {self._params.connections_limit} is reached"
-            raise ConnectError(address, Step.ADMIT, reason, FailureKind.REFUSED)
-        return await transport.dial(address)
-
-    def _transport_for(self, address: Multiaddr) -> Transport:
-        for transport in self._transports:
-            if transport.serves(address):
-                return transport
-        names = ", ".join(transport.name for transport in self._transports)
-        raise UnsupportedAddress(f"{address} cannot be dialed: the transports here are {names}")

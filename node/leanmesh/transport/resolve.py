@@ -65,23 +65,32 @@ class Resolver:
         """
         timeout_s = self.params.resolve_timeout_s
         targets: dict[Multiaddr, None] = {}
-        try:
-            with trio.fail_after(timeout_s):
-                await self._collect(address, self.params.dnsaddr_depth_limit, targets)
-        except trio.TooSlowError:
+        error = None
+        with trio.move_on_after(timeout_s) as scope:
+            error = await self._collect(address, self.params.dnsaddr_depth_limit, targets)
+        # One name that does not answer does not spoil those that did.
+        if targets:
+            return tuple(targets)
+        if scope.cancelled_caught:
             reason = f"no answer within {timeout_s:g} s"
-            raise ConnectError(address, Step.RESOLVE, reason, FailureKind.TIMEOUT) from None
-        except (OSError, RemoteError) as error:
-            raise ConnectError(address, Step.RESOLVE, str(error)) from error
-        if not targets:
-            raise ConnectError(address, Step.RESOLVE, "the name stands for no address that fits")
-        return tuple(targets)
+            raise ConnectError(address, Step.RESOLVE, reason, FailureKind.TIMEOUT)
+        reason = "the name stands for no address that fits" if error is None else str(error)
+        raise ConnectError(address, Step.RESOLVE, reason) from error
 
-    async def _collect(self, address: Multiaddr, depth: int, targets: dict[Multiaddr, None]) -> None:
-        name = address.value_of("dnsaddr")
-        if name is not None:
-            await self._collect_dnsaddr(address, name, depth, targets)
-            return
+    async def _collect(
+        self, address: Multiaddr, depth: int, targets: dict[Multiaddr, None]
+    ) -> OSError | RemoteError | None:
+        """Add what an address stands for; gives why that was not everything, if it was not."""
+        try:
+            name = address.value_of("dnsaddr")
+            if name is not None:
+                return await self._collect_dnsaddr(address, name, depth, targets)
+            await self._collect_hosts(address, targets)
+        except (OSError, RemoteError) as error:
+            return error
+        return None
+
+    async def _collect_hosts(self, address: Multiaddr, targets: dict[Multiaddr, None]) -> None:
         endpoint = address.endpoint()
         family = _FAMILIES.get(endpoint.host_protocol)
         if family is None:
@@ -96,23 +105,26 @@ class Resolver:
 
     async def _collect_dnsaddr(
         self, address: Multiaddr, name: str, depth: int, targets: dict[Multiaddr, None]
-    ) -> None:
+    ) -> OSError | RemoteError | None:
         """Follow the TXT records of `_dnsaddr.<name>`, which may lead to further names."""
         if depth == 0:
-            return
+            return None
+        first_error = None
         for text in await self.look_up_texts(f"_dnsaddr.{name}"):
             if len(targets) >= self.params.resolved_addresses_limit:
-                return
+                break
             if not text.startswith(_DNSADDR_PREFIX):
                 continue
             try:
                 found = Multiaddr.from_text(text.removeprefix(_DNSADDR_PREFIX))
                 # Records list every peer of a network; only those of the peer that was asked for count.
                 if address.peer is None or found.peer == address.peer:
-                    await self._collect(found, depth - 1, targets)
+                    error = await self._collect(found, depth - 1, targets)
+                    first_error = first_error or error
             except InvalidAddress:
                 # Records also list transports that this node does not know.
                 continue
+        return first_error
 
     def _keep(self, target: Multiaddr, targets: dict[Multiaddr, None]) -> None:
         if len(targets) < self.params.resolved_addresses_limit:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, cast
 
 import trio
 
-from leanmesh.transport.errors import StreamClosed, StreamReset
+from leanmesh.transport.errors import StreamBusy, StreamClosed, StreamReset
 from leanmesh.transport.interface import READ_LIMIT_BYTES, Buffer
 from leanmesh.transport.wakeup import Wakeup
 from leanmesh.wire.yamux_stream import YamuxStream
@@ -20,7 +20,7 @@ SMALL_WRITE_BYTES = 4096
 class MuxedStream:
     """One stream.  See `interface.Stream` for what its methods promise."""
 
-    __slots__ = ("_receiver", "_sender", "connection", "finished_at_s", "protocol", "state")
+    __slots__ = ("_is_sending", "_receiver", "_sender", "connection", "finished_at_s", "protocol", "state")
 
     def __init__(self, connection: "MuxedConnection", state: YamuxStream) -> None:
         self.connection = connection
@@ -28,6 +28,7 @@ class MuxedStream:
         self.protocol = ""
         # When we closed it; the sweep resets it if the peer never does.
         self.finished_at_s: float | None = None
+        self._is_sending = False
         self._receiver = Wakeup()
         self._sender = Wakeup()
 
@@ -111,22 +112,29 @@ class MuxedStream:
 
     async def send_all(self, data: Buffer | Sequence[Buffer]) -> None:
         """Send everything; waits for window and buffer."""
+        if self._is_sending:
+            # Its bytes would come to lie in the middle of the other's.
+            raise StreamBusy(f"another task is sending on {self!r}")
         joined = cast("Buffer", data) if isinstance(data, bytes | bytearray | memoryview) else b"".join(data)
         if len(joined) <= SMALL_WRITE_BYTES:
             await trio.lowlevel.checkpoint_if_cancelled()
             self._check_can_send()
             if self.connection.queue_for_later(self.state, joined):
                 return
-        await trio.lowlevel.checkpoint()
-        rest = memoryview(joined)
-        while True:
-            # Until nothing is taken: the pipe may have made room again while it was offered the last part.
-            while rest and (taken := self.send_nowait(rest)):
-                rest = rest[taken:]
-            if not rest:
-                return
-            self.connection.await_room(self)
-            await self._sender.wait()
+        self._is_sending = True
+        try:
+            await trio.lowlevel.checkpoint()
+            rest = memoryview(joined)
+            while True:
+                # Until nothing is taken: the pipe may have made room while it was offered the last part.
+                while rest and (taken := self.send_nowait(rest)):
+                    rest = rest[taken:]
+                if not rest:
+                    return
+                self.connection.await_room(self)
+                await self._sender.wait()
+        finally:
+            self._is_sending = False
 
     async def send_eof(self) -> None:
         """Say that we send no more."""

@@ -17,7 +17,7 @@ import trio
 
 from leanmesh.errors import LocalError
 from leanmesh.identity.peer_id import PeerId
-from leanmesh.transport.backend import Incoming, Listener, OwnedConnection, Transport
+from leanmesh.transport.backend import Incoming, Listener, OwnedConnection, Transport, serving
 from leanmesh.transport.dialer import Dialer
 from leanmesh.transport.errors import (
     CloseReason,
@@ -128,19 +128,15 @@ class Switch:
         # A caller that is being cancelled together with the switch shall see that, not a LocalError.
         await trio.lowlevel.checkpoint_if_cancelled()
         nursery = self._live_nursery()
-        transport = self._transport_for(address)
+        transport = serving(self.transports, address)
+        if transport is None:
+            names = ", ".join(transport.name for transport in self.transports)
+            raise UnsupportedAddress(f"{address} cannot be listened on: the transports here are {names}")
         listener = await transport.listen(address.without_peer())
         self._listeners.append(listener)
         nursery.start_soon(self._accept_all, nursery, transport, listener)
         self.observer.listening(listener.address)
         return listener.address
-
-    def _transport_for(self, address: Multiaddr) -> Transport:
-        for transport in self.transports:
-            if transport.serves(address):
-                return transport
-        names = ", ".join(transport.name for transport in self.transports)
-        raise UnsupportedAddress(f"{address} cannot be listened on: the transports here are {names}")
 
     async def _accept_all(self, nursery: trio.Nursery, transport: Transport, listener: Listener) -> None:
         while True:

@@ -4,6 +4,7 @@ import contextlib
 import errno
 import os
 import socket
+from collections.abc import Generator
 
 import attrs
 import trio
@@ -85,40 +86,47 @@ class TcpCarrier:
 
     async def connect(self, address: Multiaddr, timeout_s: float) -> SocketPipe:
         """Connect to a resolved address.  Raises ConnectError with the system's reason."""
-        sock = socket.socket(_FAMILIES[address.endpoint().host_protocol], socket.SOCK_STREAM)
         try:
-            sock.setblocking(False)
-            with trio.fail_after(timeout_s):
-                await _connect(sock, address)
-            return SocketPipe(sock, _socket_address(sock, is_remote=False), address.without_peer())
+            with _new_socket(address) as sock:
+                with trio.fail_after(timeout_s):
+                    await _connect(sock, address)
+                return SocketPipe(sock, _socket_address(sock, is_remote=False), address.without_peer())
         except trio.TooSlowError:
-            sock.close()
             reason = f"no answer within {timeout_s:g} s"
             raise ConnectError(address, Step.CONNECT, reason, FailureKind.TIMEOUT) from None
         except OSError as error:
-            sock.close()
             kind = FailureKind.REFUSED if error.errno == errno.ECONNREFUSED else FailureKind.ERROR
             raise ConnectError(address, Step.CONNECT, error.strerror or str(error), kind) from error
-        except BaseException:
-            sock.close()
-            raise
 
     async def listen(self, address: Multiaddr) -> TcpListener:
         """Bind and listen.  Port 0 takes a free one; the listener's address has the real one."""
         await trio.lowlevel.checkpoint()
-        sock = socket.socket(_FAMILIES[address.endpoint().host_protocol], socket.SOCK_STREAM)
         try:
-            sock.setblocking(False)
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            if sock.family == socket.AF_INET6:
-                # The two families are two addresses here, as in the addresses that peers are told.
-                sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-            sock.bind(_sockaddr(address))
-            sock.listen(self._listen_backlog)
-            return TcpListener(_socket_address(sock, is_remote=False), socket=sock)
+            with _new_socket(address) as sock:
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                if sock.family == socket.AF_INET6:
+                    # The two families are two addresses here, as in the addresses that peers are told.
+                    sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+                sock.bind(_sockaddr(address))
+                sock.listen(self._listen_backlog)
+                return TcpListener(_socket_address(sock, is_remote=False), socket=sock)
         except OSError as error:
-            sock.close()
             raise ListenFailed(address, error.strerror or str(error)) from error
+
+
+@contextlib.contextmanager
+def _new_socket(address: Multiaddr) -> Generator[socket.socket]:
+    """A socket of the address's family, closed again when what is done with it fails.
+
+    OSError where the machine is out of descriptors, or does not have the family.
+    """
+    sock = socket.socket(_FAMILIES[address.endpoint().host_protocol], socket.SOCK_STREAM)
+    try:
+        sock.setblocking(False)
+        yield sock
+    except BaseException:
+        sock.close()
+        raise
 
 
 async def _connect(sock: socket.socket, address: Multiaddr) -> None:
