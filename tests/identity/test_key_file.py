@@ -126,6 +126,28 @@ def test_processes_that_start_together_agree_on_one_key(tmp_path: Path):
     assert keys == [keys[0]] * 8
 
 
+@pytest.mark.parametrize(
+    ("name", "reason"), [("x" * 300, "File name too long"), ("file/key", "Not a directory")]
+)
+def test_a_path_that_cannot_be_looked_at_is_a_clear_error(tmp_path: Path, name: str, reason: str):
+    write(tmp_path / "file", b"precious")
+    with pytest.raises(KeyFileError, match=f"{name} cannot be read: {reason}"):
+        read_or_create_key_file(tmp_path / name)
+
+
+def test_a_folder_that_we_may_not_look_into_is_a_clear_error(tmp_path: Path):
+    folder = tmp_path / "folder"
+    folder.mkdir(0)
+    ours = os.geteuid()
+    # The superuser may look everywhere: be nobody meanwhile.
+    os.seteuid(ours or 65534)
+    try:
+        with pytest.raises(KeyFileError, match="key cannot be read: Permission denied"):
+            read_or_create_key_file(folder / "key")
+    finally:
+        os.seteuid(ours)
+
+
 def test_a_file_that_cannot_be_used_is_not_replaced(tmp_path: Path):
     path = write(tmp_path / "key", b"precious")
     with pytest.raises(KeyFileError, match="is neither"):

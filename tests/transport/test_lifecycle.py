@@ -206,7 +206,7 @@ async def test_connections_in_all_are_limited_in_both_directions(any_nodes: Node
     assert limited.observer.events.count("refused: connections_limit") == 2
     await limited.connections[0].aclose()
     await until(lambda: limited.limits.connections == 0)
-    await limited.dial(address_of(second), ignore_backoff=True)
+    await limited.dial(address_of(second))
 
 
 async def test_beyond_the_limit_per_peer_the_newest_connections_stay(any_nodes: Nodes):

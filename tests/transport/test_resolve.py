@@ -2,6 +2,7 @@
 
 import pytest
 import trio
+from leanmesh.errors import RemoteError
 from leanmesh.transport.errors import ConnectError, FailureKind, Step
 from leanmesh.transport.resolve import Resolver
 from transport.nodes import address, params, peer_ids
@@ -64,6 +65,46 @@ async def test_a_resolver_that_is_silent_times_out(autojump_clock):
     with pytest.raises(ConnectError, match="resolve failed: no answer within 5 s") as caught:
         await Resolver(params(), silent).resolve(address("/dnsaddr/example.org"))
     assert caught.value.kind == FailureKind.TIMEOUT
+
+
+GOOD = f"/ip4/192.0.2.1/tcp/9000/p2p/{ONE}"
+
+
+@pytest.mark.parametrize("order", [1, -1], ids=["good first", "good last"])
+@pytest.mark.parametrize("error", [OSError("no route to the resolver"), RemoteError("the answer is cut off")])
+async def test_a_record_that_fails_does_not_lose_the_others(error: Exception, order: int):
+    records = [f"dnsaddr={GOOD}", "dnsaddr=/dnsaddr/broken.example.org"][::order]
+
+    async def look_up(name: str) -> list[str]:
+        await trio.lowlevel.checkpoint()
+        if name == "_dnsaddr.broken.example.org":
+            raise error
+        return records
+
+    found = await Resolver(params(), look_up).resolve(address("/dnsaddr/example.org"))
+    assert found == (address(GOOD),)
+
+
+async def test_a_record_that_is_silent_costs_its_time_and_loses_none_before_it(autojump_clock):
+    async def look_up(name: str) -> list[str]:
+        if name == "_dnsaddr.silent.example.org":
+            await trio.sleep_forever()
+        return [f"dnsaddr={GOOD}", "dnsaddr=/dnsaddr/silent.example.org"]
+
+    found = await Resolver(params(), look_up).resolve(address("/dnsaddr/example.org"))
+    assert (found, trio.current_time()) == ((address(GOOD),), 5.0)
+
+
+async def test_where_every_record_fails_the_first_reason_is_told():
+    async def look_up(name: str) -> list[str]:
+        await trio.lowlevel.checkpoint()
+        if name != "_dnsaddr.example.org":
+            raise OSError(f"{name} is broken")
+        return ["dnsaddr=/dnsaddr/one.example.org", "dnsaddr=/dnsaddr/two.example.org"]
+
+    with pytest.raises(ConnectError, match=r"resolve failed: _dnsaddr.one.example.org is broken") as caught:
+        await Resolver(params(), look_up).resolve(address("/dnsaddr/example.org"))
+    assert caught.value.kind == FailureKind.ERROR
 
 
 async def test_an_address_without_a_name_stays_as_it_is():
