@@ -2,6 +2,7 @@
 
 import tracemalloc
 
+import attrs
 import pytest
 from google.protobuf.message import DecodeError
 from hypothesis import given, settings
@@ -26,6 +27,7 @@ TIGHT = WireLimits(
     fields=60,
     unknown_fields=2,
 )
+TEST_EXTENSION = encode_varint(6492434 << 3 | 2) + b"\0"
 
 
 def message_of(topic: str, data: bytes, *optional: bytes | None) -> Message:
@@ -151,13 +153,30 @@ def test_two_control_parts_in_one_frame_count_as_one():
 
 
 def test_extensions_and_unknown_fields_are_passed_over():
-    test_extension = encode_varint(6492434 << 3 | 2) + b"\0"
     partial = b"\x52\x02\x0a\x00"
     fixed = b"\xa1\x06" + bytes(8) + b"\xa5\x06" + bytes(4) + b"\xa0\x06\x01"
     control_extensions = b"\x32\x02\x50\x01"
-    frame = test_extension + partial + fixed + entries.control([entries.graft("t"), control_extensions])
+    frame = TEST_EXTENSION + partial + fixed + entries.control([entries.graft("t"), control_extensions])
 
     assert wire.decode(frame, LIMITS) == Rpc([], [], Control(graft=["t"]))
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        # What go from v0.16 on says to one who takes a thousand topics.
+        entries.delimited(0x0A, b"\x08\x01\x12\x01t\x18\x00\x20\x01") * 1_000,
+        b"\x52\x00" * 1_000,
+        TEST_EXTENSION * 1_000,
+        entries.control([b"\x32\x02\x50\x01"] * 1_000),
+    ],
+    ids=["SubOpts", "partial messages", "test extension", "ControlExtensions"],
+)
+def test_fields_of_extensions_are_not_counted_as_unknown(frame: bytes):
+    assert wire.decode(frame, LIMITS).publish == []
+    with pytest.raises(RpcRefused) as refused:
+        wire.decode(frame, attrs.evolve(LIMITS, fields=999))
+    assert refused.value.reason == "fields"
 
 
 def test_a_memoryview_is_read_like_bytes():

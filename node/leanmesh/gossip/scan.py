@@ -49,6 +49,8 @@ class Shape:
     fields: "dict[int, Known]"
     ids_tag: int | None = None
     """The tag of message ids, where there are any."""
+    skipped: frozenset[int] = frozenset()
+    """Tags of extensions that peers write as a matter of course: passed over, and not counted as unknown."""
     numbers: frozenset[int] = attrs.field(
         init=False,
         default=attrs.Factory(lambda self: frozenset(tag >> 3 for tag in self.fields), takes_self=True),
@@ -76,7 +78,10 @@ _COUNTERS: Final = (
 _TOPIC = Known(size_limit="topic_bytes")
 _IDS = Known(counter="message_ids", size_limit="message_id_bytes")
 _PEER_INFO = Shape("PeerInfo", {0x0A: Known(), 0x12: Known()})
-_SUBSCRIPTION = Shape("SubOpts", {0x08: Known(), 0x12: _TOPIC})
+# An empty field that any peer may send to try whether extensions are passed over.
+_TEST_EXTENSION: Final = 6492434 << 3 | LENGTH_DELIMITED
+# go from v0.16 on says in each subscription, with two numbers, whether it takes and sends parts of messages.
+_SUBSCRIPTION = Shape("SubOpts", {0x08: Known(), 0x12: _TOPIC}, skipped=frozenset({0x18, 0x20}))
 _CONTROL = Shape(
     "ControlMessage",
     {
@@ -91,6 +96,8 @@ _CONTROL = Shape(
         ),
         0x2A: Known("control_entries", shape=Shape("ControlIDontWant", {0x0A: _IDS}, 0x0A)),
     },
+    # What extensions the peer knows.
+    skipped=frozenset({0x32}),
 )
 _MESSAGE = Shape(
     "Message", {0x0A: Known(), 0x12: Known(), 0x1A: Known(), 0x22: _TOPIC, 0x2A: Known(), 0x32: Known()}
@@ -102,6 +109,8 @@ _RPC = Shape(
         PUBLISH_TAG: Known("publishes"),
         CONTROL_TAG: Known("control_entries", shape=_CONTROL),
     },
+    # Parts of messages, and the test.
+    skipped=frozenset({0x52, _TEST_EXTENSION}),
 )
 
 
@@ -213,7 +222,8 @@ def _field(
             raise RpcRefused("malformed", f"field number {tag >> 3} in {shape.name} at byte {start}")
         if tag >> 3 in shape.numbers:
             raise RpcRefused("malformed", f"wire type {tag & 7} of field {tag >> 3} in {shape.name}")
-        budget.spend("unknown_fields")
+        if tag not in shape.skipped:
+            budget.spend("unknown_fields")
     elif known.counter is not None:
         budget.spend(known.counter)
     budget.spend("fields")

@@ -34,6 +34,9 @@ SEEDS = [
     PLAIN[2].field,
     wire.encode(Rpc([Subscription(True, "topic"), Subscription(False, "other")], PLAIN, CONTROL)),
     *(message.field for message in SIGNED),
+    # A subscription and control with extensions.
+    entries.delimited(0x0A, b"\x08\x01\x12\x05topic\x18\x00\x20\x01")
+    + entries.control([entries.graft("topic"), b"\x32\x02\x50\x01"]),
     # An extension, unknown fields of each wire type, and padding.
     b"\x52\x02\x0a\x00\xa1\x06"
     + bytes(8)
