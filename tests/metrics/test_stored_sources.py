@@ -104,6 +104,22 @@ async def test_a_series_that_leaves_and_returns_goes_on_where_its_source_says(au
     assert host.values("a") == of_one(4)
 
 
+async def test_who_leaves_makes_room_for_who_comes_and_the_shared_cell_is_emptied(autojump_clock, host):
+    keeper, snapshotter, _ = host.start()
+
+    async def events(**values: int) -> dict[str, object]:
+        keeper.values = values
+        await snapshotter.refresh()
+        labels = ("a", "b", "c", "other")
+        return {name: host.values(name)[EVENTS.name] for name in labels if EVENTS.name in host.values(name)}
+
+    assert await events(a=1, b=2) == {"a": 1, "b": 2}
+    assert await events(a=1, b=2, c=5) == {"a": 1, "b": 2, "other": 5}
+    # The place is free once what was in it has been read.
+    await events(b=2, c=5)
+    assert await events(b=2, c=5) == {"b": 2, "c": 5, "other": 0}
+
+
 async def test_errors_inside_workers_are_on_the_page_of_their_supervisor(autojump_clock, host, caplog):
     def fail() -> Iterator[Sample]:
         raise ValueError("a bug in a source")

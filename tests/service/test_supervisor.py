@@ -1,6 +1,7 @@
 """The supervisor and its workers: real processes, which do what each test says and load little."""
 
 import gc
+import mmap
 import os
 import signal
 import sys
@@ -12,6 +13,7 @@ import pytest
 import trio
 from leanmesh.errors import LocalError
 from leanmesh.metrics import catalog_workers as catalog
+from leanmesh.metrics._cells import ffi
 from leanmesh.metrics.cells import Cells
 from leanmesh.metrics.worker_cells import WorkerCells
 from leanmesh.service.params import NetworkParams, WorkerParams
@@ -233,6 +235,25 @@ async def test_a_worker_is_recycled_once_when_it_has_received_as_much_as_the_set
     bench.supervisor.recycle("test")
     await bench.until(lambda: bench.workers[0].restarts == 2 and bench.all_run())
     assert reasons == ["it has received 100 messages", "test"]
+    nursery.cancel_scope.cancel()
+
+
+async def test_a_worker_whose_names_break_is_counted_and_has_received_nothing(nursery):
+    bench = Bench(params=WorkerParams(count=2, recycle_after_messages=100))
+    await nursery.start(bench.supervisor.run)
+    await bench.until(bench.all_run)
+    broken = bench.workers[1]
+    bench.supervisor.cells.copy()
+    with mmap.mmap(broken.life.process.cells_descriptor, 0) as memory:
+        head = ffi.from_buffer("cells *", memory, require_writable=True)
+        head.names |= 0xFFFFFFFF
+        ffi.release(head)
+    bench.supervisor.cells.copy()
+    assert bench.supervisor.cells.skipped["unreadable"] == 1
+
+    # What the supervisor asks of every worker each second.
+    assert broken.reason_to_recycle() is None
+    assert broken.life.messages_received() == 0
     nursery.cancel_scope.cancel()
 
 

@@ -121,6 +121,8 @@ class Block:
         head = ffi.from_buffer("cells *", memory, require_writable=True)
         names_area_bytes = capacity * NAMES_BYTES_PER_WORD
         pid = os.getpid()
+        # Before the magic number: who maps the block as soon as it is one reads no heartbeat of 0.
+        lib.cells_set_heartbeat(head, time.monotonic_ns())
         error = lib.cells_format(
             head,
             len(memory),
@@ -132,7 +134,6 @@ class Block:
             time.time_ns(),
         )
         assert error == lib.CELLS_OK, error
-        lib.cells_set_heartbeat(head, time.monotonic_ns())
         return cls(memory, head, capacity, names_area_bytes, descriptor, path)
 
     @classmethod

@@ -180,7 +180,8 @@ class Cells:
 
     def dropped(self) -> dict[str, int]:
         """How often each family turned a label set away into `other`, for those that did."""
-        return {name: family.dropped for name, family in self._families.items() if family.dropped}
+        # A copy, made in one step: other threads may look up families meanwhile.
+        return {name: family.dropped for name, family in list(self._families.items()) if family.dropped}
 
     @property
     def late_writes(self) -> int:

@@ -22,7 +22,7 @@ from leanmesh.gossip.observer import (
 from leanmesh.metrics import catalog_gossipsub as gossipsub
 from leanmesh.metrics.catalog_node import MESSAGES, OUTBOX_DROPPED
 from leanmesh.metrics.cells import Cells
-from leanmesh.metrics.family import OTHER, CounterSpec
+from leanmesh.metrics.family import OTHER, CounterSpec, GaugeSpec
 from leanmesh.metrics.prime import prime
 
 INBOUND = "inbound"
@@ -80,6 +80,8 @@ class GossipMetrics(Observer):
     _rpcs_received: tuple[int, int] = attrs.field(init=False)
     _rpcs_sent: tuple[int, int] = attrs.field(init=False)
     _empty_frames: int = attrs.field(init=False)
+    _joined: set[str] = attrs.field(factory=set[str], init=False)
+    _protocols: dict[str, int] = attrs.field(factory=dict[str, int], init=False)
 
     def __attrs_post_init__(self) -> None:
         cells = self.cells
@@ -111,10 +113,15 @@ class GossipMetrics(Observer):
         return self._topics
 
     def stopped(self) -> None:
-        """The network runs no more: it subscribes to nothing.  Its counts stay."""
-        for topic in self._topics:
-            status = self.cells.gauge(gossipsub.TOPIC_SUBSCRIPTION_STATUS, self.network_id, topic)
-            self.cells.signed_words[status] = 0
+        """The network runs no more: it subscribes to nothing and has no peers.  Its counts stay.
+
+        Also when its core broke before it could say so.
+        """
+        for topic in tuple(self._joined):
+            self._subscribed(topic, is_joined=False)
+        for protocol, count in self._protocols.items():
+            self._add(gossipsub.PEERS_PER_PROTOCOL, protocol, -count)
+        self._protocols.clear()
 
     def _make_topic(self, topic: str) -> TopicCells:
         def cell(spec: CounterSpec) -> int:
@@ -169,25 +176,33 @@ class GossipMetrics(Observer):
     def joined(self, topic: str, now_s: float) -> None:
         """See Observer."""
         self._own(topic)
-        status = self.cells.gauge(gossipsub.TOPIC_SUBSCRIPTION_STATUS, self.network_id, topic)
-        self.cells.signed_words[status] = 1
+        self._subscribed(topic, is_joined=True)
 
     def left(self, topic: str, now_s: float) -> None:
         """See Observer."""
-        status = self.cells.gauge(gossipsub.TOPIC_SUBSCRIPTION_STATUS, self.network_id, topic)
-        self.cells.signed_words[status] = 0
+        self._subscribed(topic, is_joined=False)
+
+    def _subscribed(self, topic: str, *, is_joined: bool) -> None:
+        """By steps: topics beyond the family's bound share a cell, which says how many of them are joined."""
+        if (topic in self._joined) is not is_joined:
+            (self._joined.add if is_joined else self._joined.remove)(topic)
+            self._add(gossipsub.TOPIC_SUBSCRIPTION_STATUS, topic, 1 if is_joined else -1)
 
     def peer_added(self, peer: bytes, protocol: str, now_s: float) -> None:
         """See Observer."""
-        self._add_protocol(protocol, 1)
+        self._protocols[protocol] = self._protocols.get(protocol, 0) + 1
+        self._add(gossipsub.PEERS_PER_PROTOCOL, protocol, 1)
 
     def peer_removed(self, peer: bytes, protocol: str, now_s: float) -> None:
         """See Observer."""
-        self._add_protocol(protocol, -1)
+        # None are left when the network was stopped before its peers went.
+        if count := self._protocols.get(protocol, 0):
+            self._protocols[protocol] = count - 1
+            self._add(gossipsub.PEERS_PER_PROTOCOL, protocol, -1)
 
-    def _add_protocol(self, protocol: str, change: int) -> None:
-        index = self.cells.gauge(gossipsub.PEERS_PER_PROTOCOL, self.network_id, protocol)
-        self.cells.signed_words[index] += change
+    def _add(self, spec: GaugeSpec, label: str, change: int) -> None:
+        """Step a gauge of this network with one more label."""
+        self.cells.signed_words[self.cells.gauge(spec, self.network_id, label)] += change
 
     def grafted(self, peer: bytes, topic: str, reason: GraftReason, now_s: float) -> None:
         """See Observer."""

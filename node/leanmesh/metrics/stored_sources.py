@@ -13,15 +13,13 @@ import attrs
 
 from leanmesh.metrics.catalog_node import CONTAINED_ERRORS
 from leanmesh.metrics.cells import Cells, Histogram
-from leanmesh.metrics.family import CounterSpec, FamilySpec, GaugeSpec, HistogramSpec
+from leanmesh.metrics.family import OTHER, CounterSpec, FamilySpec, GaugeSpec, HistogramSpec
 from leanmesh.metrics.sample import Family, HistogramValue
 from leanmesh.metrics.sources import Sources
+from leanmesh.metrics.stored_values import StoredValues
 
 # Sources about the very process whose page it is: what a supervisor says itself, about itself and about all.
 OF_THIS_PROCESS = ("process", "mesh_peers", "cells", "workers", "worker_processes", "http")
-
-COUNTER_LIMIT = (1 << 64) - 1
-GAUGE_LIMIT = (1 << 63) - 1
 
 Key = tuple[FamilySpec, tuple[str, ...]]
 
@@ -52,31 +50,33 @@ class StoredSources(Sources):
         return [family for family in families if family.spec.name in direct]
 
     def _store(self, families: list[Family]) -> None:
+        steps = list(_steps_of(families))
+        stored = {(spec, labels) for spec, labels, _ in steps}
+        values = StoredValues(self.cells)
         # Label sets beyond a family's bound share a cell: what goes there is added up first.
-        numbers: dict[int, int] = {}
-        gauges: dict[int, int] = {}
         groups: dict[Histogram, list[int]] = {}
-        stored: set[Key] = set()
-        for spec, labels, words in _steps_of(families):
-            stored.add((spec, labels))
+
+        def add_up(spec: FamilySpec, labels: tuple[str, ...], words: list[int]) -> None:
             if isinstance(spec, HistogramSpec):
                 handle = self.cells.histogram(spec, *labels)
                 held = groups.get(handle)
                 groups[handle] = words if held is None else list(map(add, held, words))
             elif isinstance(spec, GaugeSpec):
-                index = self.cells.gauge(spec, *labels)
-                gauges[index] = gauges.get(index, 0) + words[0]
+                values.level(spec, words[0], *labels)
             elif isinstance(spec, CounterSpec):
-                index = self.cells.counter(spec, *labels)
-                numbers[index] = numbers.get(index, 0) + words[0]
-        for index, value in numbers.items():
-            self.cells.words[index] = min(value, COUNTER_LIMIT)
-        for index, value in gauges.items():
-            self.cells.signed_words[index] = max(-GAUGE_LIMIT, min(value, GAUGE_LIMIT))
+                values.total(spec, words[0], *labels)
+
+        # Those that went make room for those that came.
+        for spec, labels in self._stored - stored:
+            if not self.cells.release(spec, *labels, leaves_counts=False):
+                # It was in the shared cell, where nobody may be left.
+                size = len(spec.bounds) + 2 if isinstance(spec, HistogramSpec) else 1
+                add_up(spec, (OTHER,) * len(labels), [0] * size)
+        for spec, labels, words in steps:
+            add_up(spec, labels, words)
+        values.write()
         for handle, words in groups.items():
             handle.store(words)
-        for spec, labels in self._stored - stored:
-            self.cells.release(spec, *labels, leaves_counts=False)
         self._stored = stored
 
 

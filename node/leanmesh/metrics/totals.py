@@ -172,7 +172,7 @@ class Totals:
             self._remember(family, labels, family.kept)
             return
         self._changed(family)
-        if family.is_gauge:
+        if family.is_gauge or not self._stands_behind(family, total):
             self._remove(family, labels)
         else:
             self._remember(family, labels, family.ended)
@@ -180,6 +180,8 @@ class Totals:
     def add(self, family: TotalsFamily, labels: tuple[str, ...], values: Sequence[int]) -> None:
         """Count what a label set had when it ended.  It need not be on the page, nor ever have been."""
         is_new = labels not in family.series
+        if is_new and not any(values):
+            return
         total = self._find_or_make(family, labels)
         family.plane.add(total.position, values)
         if is_new:
@@ -200,6 +202,10 @@ class Totals:
                 len(self.groups.base),
             )
         return self._layout
+
+    def _stands_behind(self, family: TotalsFamily, total: Total) -> bool:
+        """Whether anything was counted that its return would go on from."""
+        return any(family.plane.base[total.position : total.position + family.words])
 
     def _changed(self, family: TotalsFamily) -> None:
         family.changed()

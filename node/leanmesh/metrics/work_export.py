@@ -10,6 +10,7 @@ from leanmesh.metrics.catalog_work import NANOSECOND, RETAINED, SOURCES, UNKNOWN
 from leanmesh.metrics.cells import Cells
 from leanmesh.metrics.collector import Collector
 from leanmesh.metrics.prime import prime
+from leanmesh.metrics.stored_values import StoredValues
 
 # How old the cells may be for who reads them without a scrape.
 STORE_INTERVAL_S = 1.0
@@ -33,18 +34,13 @@ class WorkExport:
 
     def store(self) -> None:
         """Write all figures into their cells.  Each is a total, so writing it again changes nothing."""
-        totals: dict[int, int] = {}
+        values = StoredValues(self.cells)
         for key, work in self.collector.figures().items():
-            # Series beyond the family's bound share a cell.
-            for index, value in (
-                (self.cells.counter(WORK, *key), work.count),
-                (self.cells.counter(WORK_SECONDS, *key), work.duration_ns),
-            ):
-                totals[index] = totals.get(index, 0) + value
-        for index, total in totals.items():
-            self.cells.words[index] = total
+            values.total(WORK, work.count, *key)
+            values.total(WORK_SECONDS, work.duration_ns, *key)
         for source in (*SOURCES, UNKNOWN):
-            self.cells.signed_words[self.cells.gauge(RETAINED, source)] = self.collector.retained(source)
+            values.level(RETAINED, self.collector.retained(source), source)
+        values.write()
 
     async def run(self) -> None:
         """Store every second, and tell every `log_interval_s`, until cancelled."""

@@ -13,9 +13,9 @@ from leanmesh.gossip.views import View
 from leanmesh.metrics import catalog_gossipsub as gossipsub
 from leanmesh.metrics import catalog_node as catalog
 from leanmesh.metrics.cells import Cells, Histogram, NetworkHandle
-from leanmesh.metrics.family import CounterSpec, GaugeSpec
 from leanmesh.metrics.gossip_metrics import GossipMetrics
 from leanmesh.metrics.prime import prime
+from leanmesh.metrics.stored_values import StoredValues
 from leanmesh.metrics.transport_metrics import TransportMetrics
 from leanmesh.service.network import Network
 from leanmesh.service.subscriptions import DeliveryBooks
@@ -123,8 +123,10 @@ class AllNetworkMetrics:
     on_mesh_change: Callable[[], None] = lambda: None
     """What a scrape shows of the meshes is outdated."""
     _by_id: dict[int, NetworkMetrics] = attrs.field(factory=dict[int, NetworkMetrics], init=False)
+    _values: StoredValues = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
+        self._values = StoredValues(self.cells)
         for spec in (
             catalog.MESSAGES_BALANCE,
             catalog.OUTBOX_DROPPED,
@@ -157,36 +159,37 @@ class AllNetworkMetrics:
                     outboxes[priority][0] += link.outbox.queued(priority)
                     outboxes[priority][1] += link.outbox.queued_bytes(priority)
         for priority, (messages, size_bytes) in outboxes.items():
-            self._set(catalog.OUTBOX_MESSAGES, messages, priority.name.lower())
-            self._set(catalog.OUTBOX_BYTES, size_bytes, priority.name.lower())
+            self._values.level(catalog.OUTBOX_MESSAGES, messages, priority.name.lower())
+            self._values.level(catalog.OUTBOX_BYTES, size_bytes, priority.name.lower())
         self._close_books(outbound, sum(messages for messages, _ in outboxes.values()))
+        self._values.write()
 
     def _refresh_topics(self, metrics: NetworkMetrics, view: View | None) -> None:
         """Sizes of one network; all 0 when it does not run."""
         label = str(metrics.network_id)
         for topic in metrics.gossip.topics:
             peers, mesh = (len(view.topic_peers(topic)), len(view.mesh(topic))) if view else (0, 0)
-            self._set(gossipsub.TOPIC_PEERS, peers, label, topic)
-            self._set(gossipsub.MESH_PEERS, mesh, label, topic)
-        self._set(gossipsub.MCACHE_MESSAGES, view.history_messages if view else 0, label)
-        self._set(gossipsub.SEEN_IDS, view.seen_ids if view else 0, label)
+            self._values.level(gossipsub.TOPIC_PEERS, peers, label, topic)
+            self._values.level(gossipsub.MESH_PEERS, mesh, label, topic)
+        self._values.level(gossipsub.MCACHE_MESSAGES, view.history_messages if view else 0, label)
+        self._values.level(gossipsub.SEEN_IDS, view.seen_ids if view else 0, label)
 
     def _close_books(self, outbound: Ledger, queued: int) -> None:
         columns = {column: int(getattr(outbound, column)) for column in LEDGER_COLUMNS}
         for column, count in columns.items():
-            self._total(catalog.MESSAGES, count, "outbound", str(column))
+            self._values.total(catalog.MESSAGES, count, "outbound", str(column))
         books = [metrics.delivery for metrics in self._by_id.values()]
         consumed = sum(book.consumed for book in books)
-        self._total(catalog.MESSAGES, consumed, "delivery", "consumed")
+        self._values.total(catalog.MESSAGES, consumed, "delivery", "consumed")
         dropped = self._dropped(books)
-        self._total(catalog.MESSAGES, dropped, "delivery", "dropped")
+        self._values.total(catalog.MESSAGES, dropped, "delivery", "dropped")
         balances = {
             "inbound": sum(metrics.gossip.balance for metrics in self._by_id.values()),
             "delivery": sum(book.balance for book in books),
             "outbound": outbound.put - sum(columns.values()) - queued,
         }
         for boundary, balance in balances.items():
-            self._set(catalog.MESSAGES_BALANCE, balance, boundary)
+            self._values.level(catalog.MESSAGES_BALANCE, balance, boundary)
 
     def _dropped(self, books: Iterable[DeliveryBooks]) -> int:
         by_label: dict[tuple[str, str], int] = {}
@@ -194,12 +197,5 @@ class AllNetworkMetrics:
             for (topic, overflow), count in book.dropped.items():
                 by_label[topic, overflow] = by_label.get((topic, overflow), 0) + count
         for (topic, overflow), count in by_label.items():
-            self._total(catalog.SUBSCRIPTION_DROPPED, count, topic, str(overflow))
+            self._values.total(catalog.SUBSCRIPTION_DROPPED, count, topic, str(overflow))
         return sum(by_label.values())
-
-    def _set(self, spec: GaugeSpec, value: int, *labels: str) -> None:
-        self.cells.signed_words[self.cells.gauge(spec, *labels)] = value
-
-    def _total(self, spec: CounterSpec, value: int, *labels: str) -> None:
-        """A counter whose total is kept elsewhere."""
-        self.cells.words[self.cells.counter(spec, *labels)] = value

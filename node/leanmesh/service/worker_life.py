@@ -74,13 +74,16 @@ class Life:
             waiting.send_nowait(answer.content)
 
     def messages_received(self) -> int:
-        """Messages that peers have sent it, copies included, by its cells."""
-        reader = self.handle.reader
-        if reader is None:
+        """Messages that peers have sent it, copies included, as of the page's last copy of its cells.
+
+        Read from that copy: who copies a second time takes from the page what ended in between.
+        """
+        copy = self.handle.block.copy
+        if copy is None:
             return 0
         return sum(
             cast(int, value)
-            for spec, series in reader.copy().families()
+            for spec, series in copy.families()
             if spec.name == RECEIVED_UNFILTERED.name
             for _, value in series
         )
