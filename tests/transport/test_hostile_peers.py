@@ -11,7 +11,7 @@ from leanmesh.transport.tcp import TcpCarrier
 from leanmesh.transport.upgrade import HandshakeChannel, NoiseSecurity
 from leanmesh.wire.noise import NoiseCredentials, NoiseHandshake
 from transport.nodes import Nodes, address_of, params, until
-from wire.yamux_pair import DATA, FIN, PING, RST, SYN, WINDOW, WINDOW_UPDATE, data_frame, frame
+from wire.yamux_pair import ACK, DATA, FIN, GO_AWAY, PING, RST, SYN, WINDOW, WINDOW_UPDATE, data_frame, frame
 
 OPEN = frame(WINDOW_UPDATE, SYN, 1, 0)
 NEGOTIATE_HOLD = b"\x13/multistream/1.0.0\n\x06/hold\n"
@@ -56,14 +56,20 @@ ABUSES = {
     ),
     "opens streams without end": (
         b"".join(frame(WINDOW_UPDATE, SYN, number, 0) for number in range(1, 6001, 2)),
-        "streams beyond the limit",
+        "streams beyond inbound_streams_limit",
     ),
     "sends empty frames in a loop": (OPEN + frame(DATA, 0, 1, 0) * 5000, "empty data frames"),
     "pings in a loop": (frame(PING, SYN, 0, 1) * 5000, "pings"),
     "opens and resets streams in a loop": (
         (frame(WINDOW_UPDATE, SYN, 1, 0) + frame(WINDOW_UPDATE, RST, 1, 0)) * 5000,
-        "streams opened and reset",
+        "frames that carry nothing",
     ),
+    "opens and ends streams in a loop": (
+        b"".join(frame(WINDOW_UPDATE, SYN | FIN, number, 0) for number in range(1, 12001, 2)),
+        "streams beyond ",
+    ),
+    "acknowledges in a loop": (OPEN + frame(WINDOW_UPDATE, ACK, 1, 0) * 5000, "window updates without"),
+    "says go-away in a loop": (frame(GO_AWAY, 0, 0, 0) * 5000, "go-aways after the first"),
     "sends an unknown frame": (frame(9, 0, 0, 0), "a frame of type 9"),
     "sends for a stream it never opened": (data_frame(1, b"x"), "never opened"),
 }

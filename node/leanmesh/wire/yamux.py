@@ -13,6 +13,7 @@ from collections.abc import Iterable
 
 import attrs
 
+from leanmesh.wire.yamux_allowance import Allowance
 from leanmesh.wire.yamux_frames import (
     ACK,
     DATA,
@@ -70,8 +71,8 @@ class YamuxSession:
     _unacknowledged_count: int = 0
     _grown_bytes: int = 0
     _ping_value: int = 0
-    _idle_allowance: float = attrs.field(init=False)
-    _idle_refilled_at_s: float = 0.0
+    _idle_frames: Allowance = attrs.field(init=False)
+    _inbound_streams: Allowance = attrs.field(init=False)
     # The frame in the middle of which the last chunk ended.
     _header: bytearray = attrs.field(factory=bytearray)
     _payload_missing_bytes: int = 0
@@ -80,7 +81,9 @@ class YamuxSession:
 
     def __attrs_post_init__(self) -> None:
         self._next_stream_id = 1 if self.is_client else 2
-        self._idle_allowance = float(self.params.idle_frames_burst)
+        params = self.params
+        self._idle_frames = Allowance(params.idle_frames_burst, params.idle_frames_per_s)
+        self._inbound_streams = Allowance(params.inbound_streams_burst, params.inbound_streams_per_s)
 
     # ----- what we do
 
@@ -230,7 +233,7 @@ class YamuxSession:
             elif kind == PING:
                 self._handle_ping(stream_id, flags, length, now_s)
             elif kind == GO_AWAY:
-                self._handle_go_away(stream_id, length)
+                self._handle_go_away(stream_id, length, now_s)
             else:
                 self._violated(f"sent a frame of type {kind}")
 
@@ -272,7 +275,7 @@ class YamuxSession:
             self._payload_stream = stream
 
     def _handle_data(self, stream_id: int, flags: int, length: int, now_s: float) -> None:
-        stream = self._handle_stream_flags("data", stream_id, flags, now_s)
+        stream, has_effect = self._handle_stream_flags("data", stream_id, flags, now_s)
         if length:
             if stream is None:
                 # Late data of a stream that is over: skipped, and paid for by its sender alone.
@@ -281,37 +284,41 @@ class YamuxSession:
             else:
                 self._expect_payload(stream, flags, length)
             return
-        if not flags:
-            self._spend_idle_frame("empty data frames", now_s)
         if stream is not None and flags & FIN:
-            self._remote_finished(stream)
+            has_effect |= self._remote_finished(stream)
+        if not has_effect:
+            self._spend_idle_frame("empty data frames", now_s)
 
     def _handle_window_update(self, stream_id: int, flags: int, length: int, now_s: float) -> None:
-        stream = self._handle_stream_flags("window update", stream_id, flags, now_s)
-        if not flags and (not length or stream is None):
+        stream, has_effect = self._handle_stream_flags("window update", stream_id, flags, now_s)
+        if stream is not None:
+            credit = min(length, SEND_WINDOW_CEILING_BYTES - stream.send_window_bytes)
+            if credit:
+                stream.send_window_bytes += credit
+                self.changed[stream] = None
+                has_effect = True
+            if flags & FIN:
+                has_effect |= self._remote_finished(stream)
+        if not has_effect:
             self._spend_idle_frame("window updates without effect", now_s)
-        if stream is None:
-            return
-        if length:
-            stream.send_window_bytes = min(stream.send_window_bytes + length, SEND_WINDOW_CEILING_BYTES)
-            self.changed[stream] = None
-        if flags & FIN:
-            self._remote_finished(stream)
 
     def _handle_stream_flags(
         self, frame: str, stream_id: int, flags: int, now_s: float
-    ) -> YamuxStream | None:
-        """Apply SYN, ACK and RST: the stream that the rest of the frame is about, or None."""
+    ) -> tuple[YamuxStream | None, bool]:
+        """Apply SYN, ACK and RST: the stream that the rest of the frame is about, or None.
+
+        And whether they had an effect, or were charged for.  What has none, in
+        flags, data and credit, is an idle frame: there is no other that is free.
+        """
         if flags & SYN:
-            return self._handle_syn(frame, stream_id, flags, now_s)
+            return self._handle_syn(frame, stream_id, flags, now_s), True
         stream = self.streams.get(stream_id)
         if stream is None:
             self._check_was_open(frame, stream_id)
-            if flags:
-                self._spend_idle_frame("frames for streams that are over", now_s)
-            return None
+            return None, False
+        has_effect = False
         if flags & ACK and not stream.is_acknowledged:
-            stream.is_acknowledged = True
+            stream.is_acknowledged = has_effect = True
             if stream.is_outbound:
                 self._unacknowledged_count -= 1
         if flags & RST:
@@ -322,8 +329,8 @@ class YamuxSession:
             stream.is_reset = True
             self._drop_buffer(stream)
             self.changed[stream] = None
-            return None
-        return stream
+            return None, True
+        return stream, has_effect
 
     def _handle_syn(self, frame: str, stream_id: int, flags: int, now_s: float) -> YamuxStream | None:
         if stream_id == 0 or stream_id % 2 == (1 if self.is_client else 0):
@@ -335,9 +342,10 @@ class YamuxSession:
         if flags & RST:
             self._spend_idle_frame("streams opened and reset", now_s)
             return None
-        if self._inbound_count >= self.params.inbound_streams_limit:
-            self._refuse("inbound_streams_limit")
-            self._spend_idle_frame("streams beyond the limit", now_s)
+        limit = self._limit_for_stream(now_s)
+        if limit is not None:
+            self._refuse(limit)
+            self._spend_idle_frame(f"streams beyond {limit}", now_s)
             self.outgoing += encode_header(WINDOW_UPDATE, RST, stream_id, 0)
             return None
         stream = YamuxStream(stream_id, is_outbound=False, opened_at_s=now_s, credited_at_s=now_s)
@@ -347,6 +355,14 @@ class YamuxSession:
         self.opened.append(stream)
         self.outgoing += encode_header(WINDOW_UPDATE, ACK, stream_id, 0)
         return stream
+
+    def _limit_for_stream(self, now_s: float) -> str | None:
+        """The limit that forbids the peer one more stream, if any."""
+        if self._inbound_count >= self.params.inbound_streams_limit:
+            return "inbound_streams_limit"
+        if not self._inbound_streams.spend(now_s):
+            return "inbound_streams_per_s"
+        return None
 
     def _check_was_open(self, frame: str, stream_id: int) -> None:
         is_ours = stream_id % 2 == (1 if self.is_client else 0)
@@ -366,18 +382,24 @@ class YamuxSession:
         else:
             self._spend_idle_frame("answers to no ping", now_s)
 
-    def _handle_go_away(self, stream_id: int, code: int) -> None:
+    def _handle_go_away(self, stream_id: int, code: int, now_s: float) -> None:
         if stream_id != 0:
             self._violated(f"sent a go-away for stream {stream_id}")
+        if self.go_away_received is not None:
+            self._spend_idle_frame("go-aways after the first", now_s)
         self.go_away_received = code
 
     # ----- helpers
 
-    def _remote_finished(self, stream: YamuxStream) -> None:
+    def _remote_finished(self, stream: YamuxStream) -> bool:
+        """Take the end that the peer has sent; False when it had sent it before."""
+        if stream.is_remote_finished:
+            return False
         stream.is_remote_finished = True
         self.changed[stream] = None
         if stream.is_send_finished:
             self._remove(stream)
+        return True
 
     def _remove(self, stream: YamuxStream) -> None:
         """Forget a stream that is over.  What it has buffered stays readable."""
@@ -418,11 +440,8 @@ class YamuxSession:
 
     def _spend_idle_frame(self, what: str, now_s: float) -> None:
         """Frames that move nothing are free for their sender: their rate is bounded."""
-        params = self.params
-        refilled = self._idle_allowance + (now_s - self._idle_refilled_at_s) * params.idle_frames_per_s
-        self._idle_allowance = min(float(params.idle_frames_burst), refilled) - 1
-        self._idle_refilled_at_s = now_s
-        if self._idle_allowance < 0:
+        if not self._idle_frames.spend(now_s):
+            params = self.params
             self._violated(
                 f"sent more frames that carry nothing ({what}) than a burst of {params.idle_frames_burst} "
                 f"and {params.idle_frames_per_s:g} per second"
