@@ -1,13 +1,8 @@
 """`leanmesh lag` and the links of `leanmesh mesh`: what a person reads of what a node answers."""
 
 import json
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-from click.testing import CliRunner, Result
-from leanmesh.cli.main import root
+from cli.answers import ask, rows
 
 WINNER = "12D3KooWJLjYVS4S18wdWqNxnQwv9JaaoKfLqgg78Qz5WcQravGr"
 LOSER = "12D3KooWRLjaENhZnro6ofWP4AzjWRVbrZmYpj9oZMRCXuB22NgS"
@@ -40,46 +35,6 @@ LINK = {
     "firsts": 40,
     "firsts_bytes": 4000,
 }
-
-
-@contextmanager
-def node_that_answers(pages: dict[str, object]) -> Iterator[str]:
-    """An API with these pages."""
-
-    class Answer(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            body = json.dumps(pages[self.path]).encode()
-            self.send_response(200)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, *arguments: object) -> None:
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Answer) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{server.server_port}"
-        finally:
-            server.shutdown()
-            thread.join()
-
-
-def ask(pages: dict[str, object], *arguments: str) -> Result:
-    with node_that_answers(pages) as api:
-        return CliRunner(env={"COLUMNS": "120"}).invoke(root, [*arguments, "--api", api])
-
-
-def rows(result: Result) -> list[list[str]]:
-    """The cells of the lines of tables."""
-    assert result.exit_code == 0, result.output
-    return [
-        [cell.strip() for cell in line.strip("│").split("│")]
-        for line in result.output.splitlines()
-        if line.startswith("│")
-    ]
 
 
 def test_lag_shows_who_is_first_how_late_the_others_are_and_who_never_wins():

@@ -7,7 +7,8 @@ import click
 from rich.table import Table
 
 from leanmesh.cli.asking import DEFAULT_API, ask
-from leanmesh.cli.tables import short_peer, show, whole
+from leanmesh.cli.output import printable
+from leanmesh.cli.tables import add_row, short_peer, show, whole
 
 
 @click.command("lag")
@@ -38,19 +39,20 @@ def _show_network(network: dict[str, Any]) -> None:
     table = Table(whole("peer"), *columns)
     for peer in network["peers"]:
         behind, late = peer["others_behind"], peer["late"]
-        table.add_row(
+        add_row(
+            table,
             short_peer(peer["peer"]),
-            str(peer["firsts"]),
+            peer["firsts"],
             f"{100 * peer['share']:.1f} %",
-            str(behind["count"]),
+            behind["count"],
             _milliseconds(behind["median_s"]),
-            str(late["count"]),
+            late["count"],
             _milliseconds(late["median_s"]),
             _milliseconds(late["p99_s"]),
         )
     show(table, f"network {network['network_id']}: {_summary(network)}")
     if network["never_first"]:
-        click.echo(f"never first: {' '.join(map(short_peer, network['never_first']))}")
+        click.echo(printable(f"never first: {' '.join(map(short_peer, network['never_first']))}"))
 
 
 def _summary(network: dict[str, Any]) -> str:
@@ -66,11 +68,12 @@ def _summary(network: dict[str, Any]) -> str:
 def _show_pairs(pairs: list[dict[str, Any]]) -> None:
     table = Table("net", "first", "late", "copies", "ms mean", "ms p50", "ms p99")
     for pair in sorted(pairs, key=lambda pair: pair["count"], reverse=True):
-        table.add_row(
-            str(pair["network_id"]),
+        add_row(
+            table,
+            pair["network_id"],
             short_peer(pair["winner"]),
             short_peer(pair["loser"]),
-            str(pair["count"]),
+            pair["count"],
             _milliseconds(pair["mean_s"]),
             _milliseconds(pair["median_s"]),
             _milliseconds(pair["p99_s"]),

@@ -6,6 +6,7 @@ import sys
 
 import click
 
+from leanmesh.cli.output import printable_lines
 from leanmesh.errors import LocalError, NodeError
 
 # Command name -> "module:attribute".  A command's libraries are loaded when it runs, not before.
@@ -56,7 +57,7 @@ def main() -> None:
     try:
         root(prog_name="leanmesh")
     except NodeError as error:
-        click.echo(f"error: {error}", err=True)
+        click.echo(printable_lines(f"error: {error}"), err=True)
         sys.exit(2 if isinstance(error, LocalError) else 1)
     finally:
         _drop_unread_output()

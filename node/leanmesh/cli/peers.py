@@ -7,7 +7,7 @@ import click
 from rich.table import Table
 
 from leanmesh.cli.asking import DEFAULT_API, ask
-from leanmesh.cli.tables import short_peer, show, whole
+from leanmesh.cli.tables import add_row, short_peer, show, whole
 
 _API = click.option("--api", default=DEFAULT_API, show_default=True, metavar="URL", help="The node to ask.")
 _JSON = click.option("--json", "is_json", is_flag=True, help="Print the API's answer as it is.")
@@ -25,8 +25,9 @@ def peers(api: str, *, is_json: bool) -> None:
     table = Table("net", whole("peer"), "agent", "dir", "protocol", "meshes", "rtt ms", "outbox", "for")
     for peer in facts["peers"]:
         rtt_s = peer["rtt_s"]
-        table.add_row(
-            str(peer["network_id"]),
+        add_row(
+            table,
+            peer["network_id"],
             short_peer(peer["peer"]),
             peer["agent"],
             "out" if peer["is_outbound"] else "in",
@@ -57,13 +58,14 @@ def mesh(api: str, links: int, *, is_json: bool) -> None:
         return
     table = Table("net", "topic", "taken", "mesh", "peers in it", "peers that take it")
     for topic in facts["topics"]:
-        table.add_row(
-            str(topic["network_id"]),
+        add_row(
+            table,
+            topic["network_id"],
             topic["topic"],
             "yes" if topic["is_joined"] else "no",
-            str(len(topic["mesh"])),
+            len(topic["mesh"]),
             " ".join(map(short_peer, topic["mesh"])) or "-",
-            str(len(topic["peers"])),
+            len(topic["peers"]),
         )
     show(table, f"{len(facts['topics'])} topics")
     if links:
@@ -74,14 +76,15 @@ def _show_links(links: list[dict[str, Any]], count: int) -> None:
     table = Table("net", "topic", whole("peer"), "by", "why", "for", "ended", "firsts", title="links")
     shown = links[max(0, len(links) - count) :]
     for link in shown:
-        table.add_row(
-            str(link["network_id"]),
+        add_row(
+            table,
+            link["network_id"],
             link["topic"],
             short_peer(link["peer"]),
             link["grafted_by"],
             link["reason"],
             f"{link['duration_s']:.0f} s",
             link["ended"] or "-",
-            str(link["firsts"]),
+            link["firsts"],
         )
     show(table, f"{len(shown)} of the {len(links)} links that are and were last")

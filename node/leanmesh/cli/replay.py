@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 
+from leanmesh.cli.output import printable_lines
 from leanmesh.errors import LocalError
 from leanmesh.service.replay import replay_file
 
@@ -20,6 +21,6 @@ def replay(file: Path) -> None:
     try:
         replayed = replay_file(file)
     except LocalError as error:
-        raise click.ClickException(str(error)) from error
+        raise click.ClickException(printable_lines(str(error))) from error
     for sentence in replayed.sentences():
-        click.echo(sentence)
+        click.echo(printable_lines(sentence))

@@ -8,6 +8,7 @@ from rich.live import Live
 from rich.table import Table
 
 from leanmesh.cli.output import emit, say
+from leanmesh.cli.tables import add_row, cell
 from leanmesh.devnet import Devnet, NodeStatus
 
 RENEWAL_S = 0.5
@@ -52,24 +53,26 @@ def _table(net: Devnet, url: str, elapsed_s: float) -> Table:
         "duplicates",
         "outbox",
         title=f"leanmesh devnet, {elapsed_s:.0f} s: {net.rate_per_s:g} messages/s of {net.size_bytes} B",
-        caption=f"{url}   {totals['published']} published, {totals['delivered']} delivered, "
-        f"latency {_milliseconds(net.latency_s())}   Ctrl-C ends",
+        caption=cell(
+            f"{url}   {totals['published']} published, {totals['delivered']} delivered, "
+            f"latency {_milliseconds(net.latency_s())}   Ctrl-C ends"
+        ),
     )
     for status in net.statuses():
-        table.add_row(*_cells(status))
+        add_row(table, *_values(status))
     return table
 
 
-def _cells(status: NodeStatus) -> list[str]:
+def _values(status: NodeStatus) -> list[object]:
     return [
-        str(status.network_id),
+        status.network_id,
         status.peer_short,
-        str(status.peers),
-        str(status.mesh),
-        str(status.published),
-        str(status.delivered),
-        str(status.duplicates),
-        str(status.outbox),
+        status.peers,
+        status.mesh,
+        status.published,
+        status.delivered,
+        status.duplicates,
+        status.outbox,
     ]
 
 
