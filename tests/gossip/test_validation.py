@@ -163,6 +163,51 @@ def test_a_verdict_after_the_sender_went_still_counts():
     assert bench.sent_data(other) == [b"data"]
 
 
+FORGETFUL = GossipParams(seen_ttl_s=5, validation_timeout_s=60)
+
+
+def forgotten_while_it_waits() -> tuple[OneRouter, PeerId, Ticket]:
+    bench = validated(FORGETFUL)
+    source = bench.member()
+    bench.say(source, publish=(message(b"data"),))
+    (ticket,) = bench.router.take_tickets()
+    bench.beat(8)
+    assert (ticket.is_open, bench.router.view.seen_ids) == (True, 0)
+    return bench, source, ticket
+
+
+def test_a_message_that_waits_is_no_new_one_after_its_id_was_forgotten():
+    bench, _, ticket = forgotten_while_it_waits()
+    teller, other = bench.outsider(), bench.member()
+    bench.say(teller, ihave=(id_of(b"data"),))
+    bench.sent(teller)
+
+    bench.say(teller, publish=(message(b"data"),))
+
+    assert bench.router.take_tickets() == []
+    assert bench.observer.of("duplicate")[0][:3] == (teller, TOPIC, id_of(b"data"))
+    assert bench.observer.of("promise_kept") == [(teller,)]
+    bench.router.on_verdict(ticket, Verdict.ACCEPT, bench.now_s)
+    assert (bench.data, bench.sent_data(other), bench.sent_data(teller)) == ([b"data"], [b"data"], [])
+    assert bench.router.view.pending_validations == bench.books.balance == 0
+
+
+@pytest.mark.parametrize("verdict", [*Verdict, None], ids=str)
+def test_what_was_decided_after_its_id_was_forgotten_is_not_decided_again(verdict: Verdict | None):
+    bench, source, ticket = forgotten_while_it_waits()
+    if verdict is None:
+        bench.beat(54)
+    else:
+        bench.router.on_verdict(ticket, verdict, bench.now_s)
+    assert not ticket.is_open
+
+    bench.say(source, publish=(message(b"data"),))
+
+    assert bench.router.take_tickets() == []
+    assert bench.observer.count("duplicate") == 1
+    assert bench.data == ([b"data"] if verdict is Verdict.ACCEPT else [])
+
+
 def test_leaving_a_topic_ends_the_wait_of_its_messages():
     bench = validated()
     source = bench.member()

@@ -140,7 +140,13 @@ class Intake:
         data: bytes | None,
         now_s: float,
     ) -> bool:
-        """Everything that can keep a first copy out before its content is looked at."""
+        """Everything that can keep a copy out before its content is looked at."""
+        is_validated = topic.rules is not None and topic.rules.is_validated
+        if is_validated and message_id in self.validation.open_tickets:
+            # Not seen for so long, or so many ids ago, that it was forgotten: yet no first copy.
+            self._on_duplicate(peer, message.topic, message_id, len(message.field), now_s)
+            self.exchange.keep_promises(peer, message_id, now_s)
+            return False
         if data is None:
             # Remembered: what cannot be transformed stays so, and need not be tried again.
             self.exchange.remember(message_id, now_s)
@@ -162,7 +168,7 @@ class Intake:
                     peer.peer, message.topic, message_id, len(message.field), reason, now_s
                 )
                 return False
-        if topic.rules is not None and topic.rules.is_validated:
+        if is_validated:
             throttle = self.validation.refusal(peer.peer, message)
             if throttle is not None:
                 # It came, as promised; that we have no room for it is not the peer's fault.
@@ -266,6 +272,9 @@ class Intake:
 
     def _close(self, ticket: Ticket, now_s: float) -> None:
         self.validation.close(ticket)
+        if ticket.message_id not in self.exchange.seen:
+            # Forgotten while it waited: what was decided is not to be decided again for a late copy.
+            self.exchange.remember(ticket.message_id, now_s)
         self._report_pending(now_s)
 
     def _report_pending(self, now_s: float) -> None:

@@ -66,7 +66,10 @@ class Share:
 
 @attrs.define
 class Validation:
-    """The tickets that are open, bounded over all, per topic, in bytes, and fairly per peer."""
+    """The tickets that are open, bounded over all, per topic, in bytes, and fairly per peer.
+
+    An id has one ticket at most: whoever opens one has seen that there is none.
+    """
 
     params: GossipParams
     open_tickets: dict[bytes, Ticket] = attrs.field(factory=dict[bytes, Ticket])
