@@ -24,9 +24,11 @@ def address(text: str) -> Multiaddr:
 
 @attrs.define
 class Recorder(TransportObserver):
-    """Remembers what was observed, as texts in order."""
+    """Remembers what was observed, as texts in order, and how many bytes passed."""
 
     events: list[str] = attrs.field(factory=list)
+    received_bytes: int = 0
+    sent_bytes: int = 0
 
     def dial_failed(self, transport, error, duration_s):
         self.events.append(f"dial failed: {error.step}: {error.kind}")
@@ -36,6 +38,12 @@ class Recorder(TransportObserver):
 
     def refused(self, transport, limit):
         self.events.append(f"refused: {limit}")
+
+    def bytes_received(self, transport, size_bytes):
+        self.received_bytes += size_bytes
+
+    def bytes_sent(self, transport, size_bytes):
+        self.sent_bytes += size_bytes
 
     def connection_opened(self, connection):
         self.events.append(f"opened: {'outbound' if connection.is_outbound else 'inbound'}")

@@ -1,9 +1,5 @@
 """Addresses that cannot be used, and a machine that is short of something: told, and never in others' way."""
 
-import contextlib
-import resource
-from collections.abc import Iterator
-
 import pytest
 from leanmesh.transport import tcp
 from leanmesh.transport.errors import (
@@ -14,22 +10,12 @@ from leanmesh.transport.errors import (
     Step,
     UnsupportedAddress,
 )
+from transport.machine import no_descriptor_left
 from transport.nodes import Nodes, address, address_of, params, until
 
 QUIC = address("/ip4/127.0.0.1/udp/1/quic-v1")
 # Parsed as text, but no form that leads anywhere.
 FORMLESS = address("/ip4/127.0.0.1/udp/1")
-
-
-@contextlib.contextmanager
-def no_descriptor_left() -> Iterator[None]:
-    """Every new descriptor of this process is EMFILE; those that are open stay."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 async def test_a_dial_without_a_descriptor_fails_as_a_dial_and_the_switch_goes_on(tcp_nodes: Nodes):

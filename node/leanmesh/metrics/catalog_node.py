@@ -11,6 +11,17 @@ HANDSHAKE_BOUNDS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1
 
 # Ways of not answering identify.
 SILENCE_REASONS = ("timeout", "refused", "empty")
+# What turns connections and streams away: names of parameters, and the machine's descriptors.
+TRANSPORT_LIMITS = (
+    "connections_limit",
+    "connections_per_ip_limit",
+    "connections_per_peer_limit",
+    "handshakes_limit",
+    "descriptors",
+    "inbound_streams_limit",
+    "inbound_streams_per_s",
+    "receive_limit_bytes",
+)
 BOUNDARIES = ("inbound", "delivery", "outbound")
 TRANSPORTS = ("tcp", "quic", "memory")
 TRANSPORT_DIRECTIONS = (("transport", TRANSPORTS), ("direction", ("inbound", "outbound")))
@@ -142,6 +153,14 @@ TRANSPORT_BYTES = CounterSpec(
     labels=("transport", "direction"),
     fixed=TRANSPORT_DIRECTIONS,
 )
+TRANSPORT_REFUSED = CounterSpec(
+    "leanmesh_transport_refused_total",
+    "Connections and streams that a limit turned away, by its name in the settings. connections_limit counts "
+    "dials of ours as well; connections_per_peer_limit, the oldest connection that made room for a new one; "
+    "descriptors, pauses of 0.1 s in accepting while the process had none left, see process_max_fds.",
+    labels=("limit",),
+    fixed=(("limit", TRANSPORT_LIMITS),),
+)
 IDENTIFY_SILENT = CounterSpec(
     "leanmesh_identify_silent_total",
     "Peers that did not say who they are when they were asked: timeout, refused or reset the stream, empty. "
@@ -188,6 +207,7 @@ FAMILIES: tuple[FamilySpec, ...] = (
     DIALS,
     HANDSHAKE,
     TRANSPORT_BYTES,
+    TRANSPORT_REFUSED,
     IDENTIFY_SILENT,
     PINGS_REFUSED,
     HTTP_REFUSED,

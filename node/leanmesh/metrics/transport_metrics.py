@@ -10,6 +10,7 @@ import attrs
 from leanmesh.metrics import catalog_lean as lean
 from leanmesh.metrics import catalog_node as node
 from leanmesh.metrics.cells import Cells, Histogram
+from leanmesh.metrics.prime import prime
 
 DIRECTIONS = ("inbound", "outbound")
 
@@ -62,6 +63,8 @@ class TransportMetrics:
 
     def __attrs_post_init__(self) -> None:
         self._peers = self.cells.gauge(lean.CONNECTED_PEERS)
+        for spec in (lean.PEER_CONNECTION_EVENTS, lean.PEER_DISCONNECTION_EVENTS, node.TRANSPORT_REFUSED):
+            prime(self.cells, spec)
 
     def listening(self, address: object) -> None:
         """Nothing to count."""
@@ -82,8 +85,8 @@ class TransportMetrics:
         self._attempted("inbound", _result(error))
 
     def refused(self, transport: str, limit: str) -> None:
-        """A limit turned somebody away: for the page, an attempt that failed."""
-        self._attempted("inbound", "error")
+        """A limit turned a connection or a stream away.  Attempts that this ended are told apart from it."""
+        self._add(node.TRANSPORT_REFUSED, (limit,))
 
     def handshake_finished(self, transport: str, is_outbound: bool, duration_s: float) -> None:
         """A connection is secured."""

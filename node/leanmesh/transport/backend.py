@@ -62,7 +62,11 @@ class Listener(Protocol):
         ...
 
     async def accept(self) -> Incoming:
-        """Wait for the next one; trio.ClosedResourceError once closed."""
+        """Wait for the next one; trio.ClosedResourceError once closed.
+
+        ConnectError for one that was gone before it could be accepted, and
+        OutOfDescriptors, after a pause, while the machine can take none.
+        """
         ...
 
     def close(self) -> None:

@@ -95,6 +95,17 @@ class ListenFailed(LocalError):
 
 
 @attrs.define(eq=False)
+class OutOfDescriptors(LocalError):
+    """The machine has no descriptor or memory for one more connection.  It waits to be accepted."""
+
+    address: "Multiaddr"
+    reason: str
+
+    def __str__(self) -> str:
+        return f"cannot accept on {self.address}: {self.reason}"
+
+
+@attrs.define(eq=False)
 class ConnectionClosed(RemoteError):
     """The connection ended.  All its streams end with this error."""
 

@@ -252,8 +252,7 @@ class MuxedConnection:
         self.flush()
 
     def _take_early(self) -> None:
-        self._session.receive(self.early, trio.current_time())
-        self._receive(b"")
+        self._receive(self.early)
 
     def _take_chunks(self) -> None:
         """Take the chunks that are there.  Ends with BlockingIOError, or after its share."""
@@ -264,15 +263,20 @@ class MuxedConnection:
                 return
             self.received_bytes += len(chunk)
             self.observer.bytes_received(self.transport, len(chunk))
-            self._receive(chunk)
+            self._receive(self.cipher.decrypt(chunk))
             if len(chunk) < READ_BYTES:
                 return
 
-    def _receive(self, chunk: bytes) -> None:
-        """One pass over a chunk: open it, demultiplex it, then wake each stream that it touched."""
+    def _receive(self, content: bytes) -> None:
+        """One pass over a chunk that was opened: demultiplex it, then wake each stream that it touched."""
         session = self._session
         now_s = self._received_at_s = trio.current_time()
-        session.receive(self.cipher.decrypt(chunk), now_s)
+        try:
+            session.receive(content, now_s)
+        finally:
+            # Also those of a chunk that ends in a violation.
+            if session.refused:
+                self._report_refused()
         if session.opened:
             for state in session.take_opened():
                 if not state.is_reset:
@@ -282,8 +286,6 @@ class MuxedConnection:
                 if (stream := self._streams.get(state)) is not None:
                     stream.wake()
                     self._forget_if_over(stream)
-        if session.refused:
-            self._report_refused()
         if self._outlet.waiting_bytes > self.params.send_limit_bytes + self.params.control_limit_bytes:
             raise RemoteError("the peer makes us answer and takes no answers")
 

@@ -34,7 +34,12 @@ class TransportObserver(Protocol):
         """A peer that connected to us did not become a connection."""
 
     def refused(self, transport: str, limit: str) -> None:
-        """A limit turned a connection or a stream away; `limit` is the name of the parameter."""
+        """A limit turned a connection or a stream away; `limit` is the name of the parameter.
+
+        `descriptors` stands for the machine's own: accepting paused for want of
+        them.  A connection that was refused before it shook hands is also an
+        `accept_failed`, one of ours that was not even begun a `dial_failed`.
+        """
 
     def handshake_finished(self, transport: str, is_outbound: bool, duration_s: float) -> None:
         """Security and muxer are in place; the time runs from the connected socket."""

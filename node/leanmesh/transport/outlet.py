@@ -61,6 +61,7 @@ class Outlet:
         if self.is_held or self.is_blocked or self.is_closed or not (self.queued or self._sealed):
             return
         sent = 0
+        broken = None
         try:
             while self._sealed or self._seal():
                 taken = self.pipe.send_nowait(self._sealed)
@@ -69,10 +70,12 @@ class Outlet:
         except BlockingIOError:
             self.is_blocked = True
         except OSError as error:
-            self.on_broken(error)
-            return
+            broken = error
         if sent:
             self.on_sent(sent)
+        if broken is not None:
+            self.on_broken(broken)
+            return
         if sent or self.is_blocked:
             self.sent_at_s = trio.current_time()
         if self.is_blocked:

@@ -23,6 +23,9 @@ from leanmesh.transport.errors import (
     CloseReason,
     ConnectError,
     DialToSelf,
+    FailureKind,
+    OutOfDescriptors,
+    Step,
     UnsupportedAddress,
 )
 from leanmesh.transport.flusher import Flusher
@@ -144,16 +147,28 @@ class Switch:
                 incoming = await listener.accept()
             except trio.ClosedResourceError:
                 return
+            except ConnectError as error:
+                self.observer.accept_failed(transport.name, error, 0.0)
+                continue
+            except OutOfDescriptors:
+                self.observer.refused(transport.name, "descriptors")
+                continue
             ip = ip_of(incoming.remote_address)
             limit = self.limits.limit_for_inbound(ip)
             if limit is not None:
-                self.observer.refused(transport.name, limit)
-                incoming.refuse()
+                self._refuse(transport, incoming, limit)
             else:
                 # Counted before the task exists: the next one that knocks has to be told.
                 self.limits.opened(ip)
                 self.limits.handshakes += 1
                 nursery.start_soon(self._accept, transport, incoming)
+
+    def _refuse(self, transport: Transport, incoming: Incoming, limit: str) -> None:
+        self.observer.refused(transport.name, limit)
+        reason = f"{limit} is reached"
+        error = ConnectError(incoming.remote_address, Step.ADMIT, reason, FailureKind.REFUSED)
+        self.observer.accept_failed(transport.name, error, 0.0)
+        incoming.refuse()
 
     async def _accept(self, transport: Transport, incoming: Incoming) -> None:
         ip = ip_of(incoming.remote_address)

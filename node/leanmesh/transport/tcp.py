@@ -9,7 +9,7 @@ from collections.abc import Generator
 import attrs
 import trio
 
-from leanmesh.transport.errors import ConnectError, FailureKind, ListenFailed, Step
+from leanmesh.transport.errors import ConnectError, FailureKind, ListenFailed, OutOfDescriptors, Step
 from leanmesh.transport.pipe import SocketPipe
 from leanmesh.wire.multiaddr import Multiaddr
 
@@ -41,12 +41,10 @@ class TcpListener:
     """A bound socket that gives one pipe per accepted connection."""
 
     address: Multiaddr
-    # Connections that were gone before they were accepted, and pauses for want of descriptors.
-    failed_accepts: int = 0
     _socket: socket.socket = attrs.field(kw_only=True, alias="socket")
 
     async def accept(self) -> SocketPipe:
-        """Wait for the next connection.  A shortage of descriptors pauses it, and ends by itself."""
+        """Wait for the next connection.  Raises as `backend.Listener.accept` does."""
         while self._socket.fileno() >= 0:
             await trio.lowlevel.wait_readable(self._socket)
             try:
@@ -54,20 +52,26 @@ class TcpListener:
             except BlockingIOError:
                 continue
             except OSError as error:
-                self.failed_accepts += 1
-                if error.errno in _SHORTAGES:
-                    await trio.sleep(_SHORTAGE_PAUSE_S)
-                continue
+                if error.errno not in _SHORTAGES:
+                    raise self._gone(error) from error
+                # It stays readable: without a pause this would be a busy loop until the shortage ends.
+                await trio.sleep(_SHORTAGE_PAUSE_S)
+                raise OutOfDescriptors(self.address, error.strerror or str(error)) from error
             sock.setblocking(False)
             try:
                 return SocketPipe(
                     sock, _socket_address(sock, is_remote=False), _socket_address(sock, is_remote=True)
                 )
-            except OSError:
+            except OSError as error:
                 # It was reset between the kernel's handshake and our accept.
-                self.failed_accepts += 1
                 sock.close()
+                raise self._gone(error) from error
         raise trio.ClosedResourceError("the listener was closed")
+
+    def _gone(self, error: OSError) -> ConnectError:
+        reason = f"it was gone before it was accepted: {error.strerror or error}"
+        # Where it came from is not known any more.
+        return ConnectError(self.address, Step.CONNECT, reason)
 
     def close(self) -> None:
         """Stop listening; a waiting `accept` ends with trio.ClosedResourceError."""

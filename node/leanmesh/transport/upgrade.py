@@ -84,15 +84,6 @@ class Secured:
     early: bytes = b""
 
 
-@attrs.frozen
-class Upgraded:
-    """What a pipe has become, and what that took from the network."""
-
-    secured: Secured
-    received_bytes: int
-    sent_bytes: int
-
-
 class Security(Protocol):
     """How a pipe is secured."""
 
@@ -137,19 +128,19 @@ class NoiseSecurity:
 
 
 async def upgrade(
-    pipe: Pipe,
+    channel: HandshakeChannel,
     security: Security,
     *,
     local_peer: PeerId,
     expected_peer: PeerId | None,
     is_outbound: bool,
     timeout_s: float,
-) -> Upgraded:
-    """Secure a connected pipe within the timeout; it is closed when that fails.
+) -> Secured:
+    """Secure a channel's connected pipe within the timeout; it is closed when that fails.
 
     Raises ConnectError, which names the address, the step and the reason.
     """
-    channel = HandshakeChannel(pipe)
+    pipe = channel.pipe
     secured = None
 
     def failed(reason: str, kind: FailureKind = FailureKind.ERROR) -> ConnectError:
@@ -162,7 +153,7 @@ async def upgrade(
             secured = None
             channel.step = Step.HANDSHAKE
             raise failed("the other end is this node itself", FailureKind.REFUSED)
-        return Upgraded(secured, channel.received_bytes, channel.sent_bytes)
+        return secured
     except trio.TooSlowError:
         raise failed(f"the peer took longer than {timeout_s:g} s", FailureKind.TIMEOUT) from None
     except ConnectError:

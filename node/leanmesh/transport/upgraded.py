@@ -13,7 +13,7 @@ from leanmesh.transport.muxed import MuxedConnection
 from leanmesh.transport.observer import TransportObserver
 from leanmesh.transport.params import TransportParams
 from leanmesh.transport.pipe import Pipe
-from leanmesh.transport.upgrade import Security, upgrade
+from leanmesh.transport.upgrade import HandshakeChannel, Security, upgrade
 from leanmesh.wire.multiaddr import InvalidAddress, Multiaddr
 
 
@@ -26,7 +26,7 @@ class PipeListener(Protocol):
         ...
 
     async def accept(self) -> Pipe:
-        """The next connected pipe; trio.ClosedResourceError once closed."""
+        """The next connected pipe.  Raises as `backend.Listener.accept` does."""
         ...
 
     def close(self) -> None:
@@ -90,26 +90,29 @@ class UpgradedTransport:
     ) -> MuxedConnection:
         """Make a connection of a pipe."""
         started_at_s = trio.current_time()
-        upgraded = await upgrade(
-            pipe,
-            self.security,
-            local_peer=self.local_peer,
-            expected_peer=expected_peer,
-            is_outbound=is_outbound,
-            timeout_s=self.params.handshake_timeout_s,
-        )
-        secured = upgraded.secured
+        channel = HandshakeChannel(pipe)
+        try:
+            secured = await upgrade(
+                channel,
+                self.security,
+                local_peer=self.local_peer,
+                expected_peer=expected_peer,
+                is_outbound=is_outbound,
+                timeout_s=self.params.handshake_timeout_s,
+            )
+        finally:
+            # The network carried them, whatever came of it.
+            self.observer.bytes_received(self.name, channel.received_bytes)
+            self.observer.bytes_sent(self.name, channel.sent_bytes)
         now_s = trio.current_time()
-        self.observer.bytes_received(self.name, upgraded.received_bytes)
-        self.observer.bytes_sent(self.name, upgraded.sent_bytes)
         self.observer.handshake_finished(self.name, is_outbound, now_s - started_at_s)
         return MuxedConnection(
             transport=self.name,
             pipe=pipe,
             cipher=secured.cipher,
             early=secured.early,
-            received_bytes=upgraded.received_bytes,
-            sent_bytes=upgraded.sent_bytes,
+            received_bytes=channel.received_bytes,
+            sent_bytes=channel.sent_bytes,
             local_peer=self.local_peer,
             remote_peer=secured.remote_peer,
             is_outbound=is_outbound,
