@@ -15,7 +15,7 @@ from leanmesh.run import open_node
 from leanmesh.service import Outcome
 from leanmesh.service.params import NetworkParams, ServiceParams
 from leanmesh.settings import Settings
-from nats.js.api import DiscardPolicy
+from nats.js.api import DiscardPolicy, StreamConfig
 from nats_server import NatsServer
 
 COUNT = 100_000
@@ -113,6 +113,26 @@ async def test_messages_that_the_stream_refuses_again_and_again_are_given_up(ser
         await feed.put_all(8)
     feed.check(acked=5, refused=3)
     assert await read_ids(server.url, 5) == feed.ids[:5]
+
+
+async def test_a_topic_that_no_stream_takes_holds_up_nobody_else(server: NatsServer):
+    await make_stream(server.url, subjects="leanmesh.good")
+    async with feeding(params(server, attempts_limit=3, in_flight_limit=20)) as feed:
+        for number in range(200):
+            feed.put(b"good %d" % number, topic="good")
+            feed.put(b"bad %d" % number, topic="bad")
+        await feed.wait_for(200)
+        await eventually(lambda: not feed.books.in_flight and not feed.books.queued)
+        # Only what was declined went again, and of that only what was asked about while nobody knew.
+        assert feed.books.republished < 2 * 40
+        # It is taken as soon as there is a stream for it.
+        await with_jetstream(
+            server.url,
+            lambda js: js.update_stream(StreamConfig(name="leanmesh", subjects=["leanmesh.>"])),
+        )
+        feed.put(b"late", topic="bad")
+    feed.check(acked=201, refused=200)
+    assert await count_stored(server.url) == 201
 
 
 async def test_a_node_that_is_stopped_while_the_server_is_away_stops_and_says_what_it_leaves(

@@ -249,3 +249,10 @@ def test_without_the_library_it_is_said_what_to_install(monkeypatch: pytest.Monk
     monkeypatch.setattr("leanmesh.bridge.nats_sink.find_spec", lambda name: None)
     with pytest.raises(NatsMissing, match=r"pip install leanmesh\[nats\]"):
         NatsSink(NatsParams())
+
+
+async def test_a_stream_that_acknowledges_nothing_is_refused(server: NatsServer):
+    await make_stream(server.url, no_ack=True)
+    error = await failure_of(NatsParams(url=server.url))
+    assert isinstance(error, NatsRefused)
+    assert "acknowledges nothing (no_ack)" in str(error)

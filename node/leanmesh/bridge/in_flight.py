@@ -16,12 +16,14 @@ from leanmesh.service import Outcome, ReceivedMessage, SinkQueue
 class Carried:
     """One message in flight.  `attempts`: how often the server has answered with an error.
 
-    `sent_at_s` is when it was last sent, None when it never was.
+    `sent_at_s` is when it was last sent, None when it never was; `retry_at_s` when it is sent again
+    after such an answer.
     """
 
     message: ReceivedMessage
     attempts: int = 0
     sent_at_s: float | None = None
+    retry_at_s: float = 0.0
 
 
 @attrs.define(eq=False)
@@ -31,6 +33,8 @@ class InFlight:
     queue: SinkQueue
     limit: int
     limit_bytes: int
+    # Subjects whose messages were given up because no stream takes them, and when that was last said.
+    untaken: dict[str, float] = attrs.field(factory=dict[str, float], init=False)
     _carried: dict[int, Carried] = attrs.field(factory=dict[int, Carried], init=False)
     _size_bytes: int = attrs.field(default=0, init=False)
     _next_number: int = attrs.field(default=0, init=False)

@@ -166,7 +166,12 @@ async def check_stream_aio(client: Client, params: NatsParams) -> None:
 
 async def _find_or_create_aio(stream: Any, params: NatsParams) -> None:
     try:
-        await stream.stream_info(params.stream)
+        info = await stream.stream_info(params.stream)
+        if info.config.no_ack:
+            raise NatsRefused(
+                f"the stream {params.stream!r} acknowledges nothing (no_ack), so nobody could know what it "
+                "holds; make it without, or name another stream"
+            )
         return
     except NotFoundError:
         if not params.create_stream:

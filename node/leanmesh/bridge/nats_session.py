@@ -36,6 +36,12 @@ RECEIVED_HEADER = "Leanmesh-Received-At"
 
 # JetStream's own codes, for what is larger than the stream takes.
 TOO_LARGE_CODES = {10054}
+# And those that speak of the subject, not of the message: no stream takes it, or another one than ours.
+UNTAKEN_CODES = {503, 10060}
+# A declined message is sent again on the same connection after the pause of a lost one, at most this.
+DECLINED_PAUSE_LIMIT_S = 1.0
+# Subjects that are known to be taken by no stream; the one known longest makes room.
+UNTAKEN_LIMIT = 1024
 
 # The server ends connections whose lines are longer than 4 KiB; the rest is for the reply subject and sizes.
 SUBJECT_LIMIT_BYTES = 3072
@@ -53,6 +59,11 @@ class NatsSession:
     trouble: str = attrs.field(default="", init=False)
     opened_at_s: float = attrs.field(default=0.0, init=False)
     acked: int = attrs.field(default=0, init=False)
+    # Declined and to be sent again; since when there are any; the last answer of either kind.
+    _declined: dict[int, None] = attrs.field(factory=dict[int, None], init=False)
+    _declined_at_s: float = attrs.field(default=0.0, init=False)
+    _declined_because: str = attrs.field(default="", init=False)
+    _acked_at_s: float = attrs.field(default=float("-inf"), init=False)
     _client: Client | None = attrs.field(default=None, init=False)
     _inbox: str = attrs.field(default="", init=False)
 
@@ -69,6 +80,20 @@ class NatsSession:
             self.fail(f"disconnected: {self._client.last_error or 'the server closed the connection'}")
         elif silent_s > self.params.ack_timeout_s:
             self.fail(f"no acknowledgement for {silent_s:.1f} s")
+        elif self._declined and self._acked_at_s < self._declined_at_s:
+            # Nothing is taken: it is no matter of single messages, and all are kept for another connection.
+            self.fail(f"JetStream declines messages: {self._declined_because}")
+
+    def take_declined(self, now_s: float) -> list[tuple[int, Carried]]:
+        """Declined messages whose time has come to be sent again."""
+        again = [
+            (number, carried)
+            for number in self._declined
+            if (carried := self.in_flight.get(number)) is not None and carried.retry_at_s <= now_s
+        ]
+        for number, _ in again:
+            del self._declined[number]
+        return again
 
     # What runs in asyncio.
 
@@ -166,22 +191,40 @@ class NatsSession:
     # What became of messages.
 
     def _on_acked(self, number: int, *, is_duplicate: bool) -> None:
-        if self.in_flight.settle(number, Outcome.ACKED):
+        carried = self.in_flight.get(number)
+        if carried is not None and self.in_flight.settle(number, Outcome.ACKED):
             self.acked += 1
+            self._acked_at_s = trio.current_time()
             self.in_flight.queue.books.duplicates += is_duplicate
+            if self.in_flight.untaken:
+                self.in_flight.untaken.pop(subject_of(self.params.subject, carried.message.topic), None)
 
     def _on_declined(self, number: int, code: object, reason: str) -> None:
-        """The server answered with an error: for ever, or until a later connection."""
+        """The server answered with an error: for ever, or until it is asked again."""
         carried = self.in_flight.get(number)
         if carried is None:
             return
+        now_s = trio.current_time()
         carried.attempts += 1
+        subject = subject_of(self.params.subject, carried.message.topic)
+        untaken = self.in_flight.untaken
         if code in TOO_LARGE_CODES:
             self._give_up(number, Outcome.TOO_LARGE, reason)
         elif carried.attempts >= self.params.attempts_limit:
+            if code in UNTAKEN_CODES:
+                if len(untaken) == UNTAKEN_LIMIT:
+                    del untaken[next(iter(untaken))]
+                untaken[subject] = now_s
+            self._give_up(number, Outcome.REFUSED, reason)
+        elif untaken.get(subject, self._acked_at_s) < self._acked_at_s and code in UNTAKEN_CODES:
+            # Others are taken since that was found out: it is the subject, and need not be found out again.
             self._give_up(number, Outcome.REFUSED, reason)
         else:
-            self.fail(f"JetStream declines a message: {reason} ({code})")
+            if not self._declined:
+                self._declined_at_s, self._declined_because = now_s, f"{reason} ({code})"
+            self._declined[number] = None
+            pause_s = self.params.reconnect_first_s * 2 ** (carried.attempts - 1)
+            carried.retry_at_s = now_s + min(pause_s, DECLINED_PAUSE_LIMIT_S)
 
     def _give_up(self, number: int, outcome: Outcome, reason: str) -> None:
         carried = self.in_flight.get(number)

@@ -110,7 +110,7 @@ class NatsSink:
     async def _carry(self, room: AsyncioRoom, session: "NatsSession", in_flight: InFlight) -> None:
         """Use one connection until everything has been carried, or until it is lost."""
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(_watch, session, nursery.cancel_scope)
+            nursery.start_soon(_watch, room, session, nursery.cancel_scope)
             limit = self.params.batch_limit
             again = list(in_flight)
             for start in range(0, len(again), limit):
@@ -147,12 +147,14 @@ async def _publish(room: AsyncioRoom, session: "NatsSession", batch: list[tuple[
         session.fail(f"publishing ended half-way: {error}")
 
 
-async def _watch(session: "NatsSession", scope: trio.CancelScope) -> None:
-    """End the use of a connection when it is lost."""
+async def _watch(room: AsyncioRoom, session: "NatsSession", scope: trio.CancelScope) -> None:
+    """Send again what was declined, and end the use of a connection when it is lost."""
     while not session.lost.is_set():
         with trio.move_on_after(CHECK_INTERVAL_S):
             await session.lost.wait()
         session.check(trio.current_time())
+        if not session.lost.is_set() and (again := session.take_declined(trio.current_time())):
+            await _publish(room, session, again)
     scope.cancel()
 
 

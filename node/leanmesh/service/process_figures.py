@@ -20,10 +20,10 @@ class ProcessFigures:
 
 
 def read_figures(pid: int) -> ProcessFigures | None:
-    """The figures of a process; None when there is none of this id."""
+    """The figures of a process; None when there is none of this id, or this machine is out of descriptors."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_bytes()
-    except (FileNotFoundError, ProcessLookupError):
+    except OSError:
         return None
     fields = stat.rpartition(b")")[2].split()
     cpu_s = (int(fields[_UTIME]) + int(fields[_STIME])) / _TICKS_PER_S
@@ -31,8 +31,8 @@ def read_figures(pid: int) -> ProcessFigures | None:
 
 
 def count_descriptors(pid: int) -> int | None:
-    """How many descriptors a process has open; None when it has ended, or may not be looked into."""
+    """How many descriptors a process has open; None when it has ended, or cannot be looked into."""
     try:
         return len(os.listdir(f"/proc/{pid}/fd"))  # noqa: PTH208
-    except (FileNotFoundError, ProcessLookupError, PermissionError):
+    except OSError:
         return None

@@ -1,5 +1,6 @@
 """One worker as a process: how it is started, waited for and ended, and what it inherits."""
 
+import contextlib
 import ctypes
 import os
 import signal
@@ -39,27 +40,21 @@ class WorkerProcess:
         Called in the main thread, and not by way of a thread as Trio does it: the
         worker is killed when the thread that started it ends.
         """
-        cells_descriptor = make_memfd()
-        ours, theirs = socket.socketpair()
-        inherited = (theirs.fileno(), cells_descriptor)
-        try:
-            popen = subprocess.Popen(
-                [*command, *map(str, inherited), str(os.getpid())],
-                stdin=subprocess.DEVNULL,
-                pass_fds=inherited,
-                # All workers look at the same messages where only a sample is looked at.
-                env={**os.environ, **shared_environment()},
-                # Ctrl-C and the end of a terminal are the supervisor's to answer.
-                start_new_session=True,
-            )
-        except OSError as error:
-            ours.close()
-            os.close(cells_descriptor)
-            raise LocalError(f"a worker cannot be started with {command[0]}: {error.strerror}") from error
-        finally:
-            theirs.close()
+        with contextlib.ExitStack() as undo:
+            try:
+                cells_descriptor = make_memfd()
+                undo.callback(os.close, cells_descriptor)
+                ours, theirs = socket.socketpair()
+                undo.callback(ours.close)
+                with theirs:
+                    popen = _spawn(command, (theirs.fileno(), cells_descriptor))
+                undo.callback(_kill, popen)
+                pid_descriptor = os.pidfd_open(popen.pid)
+            except OSError as error:
+                raise LocalError(f"a worker cannot be started with {command[0]}: {error.strerror}") from error
+            undo.pop_all()
         channel = Channel(trio.SocketStream(trio.socket.from_stdlib_socket(ours)))
-        return cls(channel, cells_descriptor, popen, os.pidfd_open(popen.pid))
+        return cls(channel, cells_descriptor, popen, pid_descriptor)
 
     @property
     def pid(self) -> int:
@@ -111,6 +106,23 @@ class WorkerProcess:
             await trio.aclose_forcefully(self.channel.stream)
         os.close(self._pid_descriptor)
         os.close(self.cells_descriptor)
+
+
+def _spawn(command: Sequence[str], inherited: Sequence[int]) -> "subprocess.Popen[bytes]":
+    return subprocess.Popen(
+        [*command, *map(str, inherited), str(os.getpid())],
+        stdin=subprocess.DEVNULL,
+        pass_fds=inherited,
+        # All workers look at the same messages where only a sample is looked at.
+        env={**os.environ, **shared_environment()},
+        # Ctrl-C and the end of a terminal are the supervisor's to answer.
+        start_new_session=True,
+    )
+
+
+def _kill(popen: "subprocess.Popen[bytes]") -> None:
+    popen.kill()
+    popen.wait()
 
 
 def end_text(code: int) -> str:
