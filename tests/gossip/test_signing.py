@@ -1,5 +1,7 @@
 """Signature policies: every wrong message has a word for what is wrong with it."""
 
+import tracemalloc
+
 import attrs
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
@@ -138,6 +140,21 @@ def test_the_verifier_decides_about_well_formed_messages_alone():
     assert check(SIGNED, STRICT_SIGN, refuse) is Invalid.SIGNATURE_WRONG
     assert check(attrs.evolve(SIGNED, seqno=b""), STRICT_SIGN, refuse) is Invalid.SEQNO_MALFORMED
     assert asked == [KEY.public_key]
+
+
+@pytest.mark.parametrize("name", ["source", "key"])
+@pytest.mark.parametrize(
+    "start", [b"", bytes(KEY.peer_id), KEY.public_key.encode()], ids=["zeros", "id", "key"]
+)
+def test_what_is_no_key_is_not_held_after_its_message_was_refused(name: str, start: bytes):
+    tracemalloc.start()
+    for number in range(50):
+        junk = start + number.to_bytes(4, "big") + bytes(100_000)
+        assert isinstance(check(attrs.evolve(SIGNED, **{name: junk}), STRICT_SIGN), Invalid)
+    del junk
+    held, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert held < 100_000
 
 
 maybe = st.none() | st.binary(max_size=80)

@@ -18,7 +18,7 @@ from leanmesh.identity.peer_id import InvalidPeerId, PeerId
 SIGNATURE_DOMAIN: Final = b"libp2p-pubsub:"
 SEQNO_BYTES: Final = 8
 
-# Signed networks have few authors; the entry of one costs about 1 KiB.
+# Signed networks have few authors; the entry of one costs about 1 KiB, with the longest key 3 KiB.
 _KEY_CACHE_SIZE = 1024
 
 
@@ -83,7 +83,7 @@ def claim_of(message: Message) -> Claim | Invalid:
         return Invalid.SEQNO_MALFORMED
     if not message.signature:
         return Invalid.NO_SIGNATURE
-    key = _key_of(message.source, message.key or b"")
+    key = _key_of(message.source, message.key)
     if isinstance(key, Invalid):
         return key
     return Claim(key, message.signature, _signed_bytes(message))
@@ -142,18 +142,24 @@ def _signed_bytes(message: Message) -> bytes:
     return SIGNATURE_DOMAIN + body
 
 
-@lru_cache(maxsize=_KEY_CACHE_SIZE)
-def _key_of(source: bytes, encoded_key: bytes) -> PublicKey | Invalid:
+def _key_of(source: bytes, carried_key: bytes | None) -> PublicKey | Invalid:
     """The author's key, bound to the author: inlined in the id, or hashed by it."""
     try:
         author = PeerId.from_bytes(source)
     except InvalidPeerId:
         return Invalid.AUTHOR_MALFORMED
-    encoded = encoded_key or author.inlined_public_key
+    encoded = carried_key or author.inlined_public_key
     if encoded is None:
         return Invalid.NO_KEY
     try:
-        key = PublicKey.decode(encoded)
+        key = _decoded(encoded)
     except InvalidKey:
         return Invalid.KEY_MALFORMED
-    return key if key.peer_id == author else Invalid.KEY_OF_ANOTHER
+    # A key that was decoded is encoded as it came, so that its id can be made of that.
+    return key if not carried_key or PeerId.from_public_key(encoded) == author else Invalid.KEY_OF_ANOTHER
+
+
+@lru_cache(maxsize=_KEY_CACHE_SIZE)
+def _decoded(encoded: bytes) -> PublicKey:
+    """The key.  What raises is not kept: only keys are, and no key exceeds ENCODED_LIMIT_BYTES."""
+    return PublicKey.decode(encoded)
