@@ -44,7 +44,8 @@ class TransportParams:
     connection: ConnectionParams = attrs.field(factory=ConnectionParams)
     # In all, both directions; each costs a descriptor and up to what docs/transports.md states.
     connections_limit: int = 512
-    # Inbound, from one address; 8 is go-libp2p's figure.  Loopback and `exempt_networks` do not count.
+    # Inbound, from an IPv4 address or an IPv6 /56, and eight times that from a /48; 8 is go-libp2p's figure.
+    # Loopback and `exempt_networks` do not count.
     connections_per_ip_limit: int = 8
     exempt_networks: tuple[str, ...] = ()
     # Peers may hold several connections (simultaneous dials, restarts); beyond this the oldest is closed.
