@@ -16,6 +16,8 @@ from leanmesh.identity.keys import KeyKind, PrivateKey
 from leanmesh.identity.peer_id import PeerId
 
 PARAMS = GossipParams(is_flood_publishing=False)
+# What surrounds short data on the wire: two tags and two lengths, and the topic with its own.
+OVERHEAD_BYTES = 12
 KEY = PrivateKey.of_kind(KeyKind.ED25519, bytes(range(32)))
 
 
@@ -204,9 +206,39 @@ def test_what_is_dropped_when_publishing_is_said_in_the_receipt():
 
 
 def test_a_message_too_large_to_publish_is_refused():
-    bench = OneRouter(GossipParams(message_limit_bytes=4))
-    with pytest.raises(PublishRefused, match="5 bytes; the limit is 4"):
+    bench = OneRouter(GossipParams(message_limit_bytes=4 + OVERHEAD_BYTES))
+    with pytest.raises(PublishRefused, match="5 bytes; the limit is 4, so that an RPC of 16 holds it"):
         bench.router.publish(TOPIC, b"12345", bench.now_s)
+
+
+@pytest.mark.parametrize("limit_bytes", [16, 140, 141, 142, 143, 16_400, 16_401, 16_402, 1 << 20])
+@pytest.mark.parametrize("is_signed", [False, True])
+def test_the_largest_message_makes_an_rpc_of_the_limit_and_no_more(limit_bytes: int, is_signed: bool):
+    """go's limit is that of the RPC: one byte more would end our stream to every go peer."""
+    if is_signed:
+        limit_bytes += 200
+    options = {"policy": SignaturePolicy.STRICT_SIGN, "signer": Signer(KEY)} if is_signed else {}
+    bench = OneRouter(GossipParams(message_limit_bytes=limit_bytes), **options)
+    peer = bench.member(protocol="/meshsub/1.1.0")
+    with pytest.raises(PublishRefused) as refused:
+        bench.router.publish(TOPIC, bytes(limit_bytes), bench.now_s)
+    largest_bytes = int(str(refused.value).split("the limit is ")[1].split(",")[0])
+    with pytest.raises(PublishRefused):
+        bench.router.publish(TOPIC, bytes(largest_bytes + 1), bench.now_s)
+    bench.router.publish(TOPIC, bytes(largest_bytes), bench.now_s)
+    [frame] = bench.frames(peer)
+    # Where a length takes one more byte, two sizes lie next to each other.
+    assert limit_bytes - 2 <= len(frame) <= limit_bytes
+
+
+def test_a_message_is_passed_on_when_its_rpc_keeps_the_limit():
+    bench = OneRouter(GossipParams(message_limit_bytes=1 << 20))
+    source, other = bench.member(), bench.member()
+    fits, exceeds = message(bytes((1 << 20) - 16)), message(bytes((1 << 20) - 15))
+    assert (len(fits.field), len(exceeds.field)) == (1 << 20, (1 << 20) + 1)
+    bench.say(source, publish=(fits, exceeds))
+    assert bench.sent_data(other) == [fits.data]
+    assert bench.observer.of("oversized") == [(source, TOPIC, len(exceeds.field))]
 
 
 def test_publishing_what_is_known_already_is_refused():

@@ -474,7 +474,7 @@ def test_messages_of_topics_we_do_not_take_are_counted_as_such():
 
 
 def test_the_books_close_at_every_moment():
-    bench = validated(GossipParams(validation_limit=4, message_limit_bytes=10))
+    bench = validated(GossipParams(validation_limit=4, message_limit_bytes=22))
     peers = [bench.member() for _ in range(3)]
     tickets: list[Ticket] = []
     for index in range(40):

@@ -43,7 +43,7 @@ SETTLE_TIMEOUT_S = 5.0
     help="Messages per second, in all.",
 )
 @click.option(
-    "--size", type=click.IntRange(16, 1024 * 1024), default=1024, show_default=True, help="Bytes of each."
+    "--size", type=click.IntRange(16, 1_000_000), default=1024, show_default=True, help="Bytes of each."
 )
 @click.option("--topic", default="devnet", show_default=True, help="The topic that all take.")
 @click.option("--duration", "duration_s", type=click.FloatRange(min=0), help="End after so many seconds.")

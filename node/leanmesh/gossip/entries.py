@@ -7,7 +7,7 @@ object to be sent, and the size of one is known before it is made.
 from collections.abc import Iterable, Sequence
 
 from leanmesh.gossip import rpc_pb2
-from leanmesh.gossip.rpc import Prune
+from leanmesh.gossip.rpc import Message, Prune
 from leanmesh.gossip.scan import CONTROL_TAG, PUBLISH_TAG, SUBSCRIPTION_TAG
 from leanmesh.wire.varint import encode_varint
 
@@ -68,6 +68,21 @@ def message(
 ) -> bytes:
     """A publish entry."""
     return delimited(PUBLISH_TAG, message_body(topic, data, source, seqno, signature, key))
+
+
+def largest_data_bytes(message: Message, limit_bytes: int) -> int:
+    """How much data may stand in place of the message's own for its publish entry to keep a limit."""
+    topic, rest = message.topic.encode(), (message.source, message.seqno, message.signature, message.key)
+    rest_bytes = len(message_body(topic, None, *rest))
+    size_bytes = limit_bytes
+    # One by one: the lengths become shorter with what they count, the way is short, and only an error asks.
+    while size_bytes > 0 and _entry_size_bytes(size_bytes, rest_bytes) > limit_bytes:
+        size_bytes -= 1
+    return size_bytes
+
+
+def _entry_size_bytes(data_bytes: int, rest_bytes: int) -> int:
+    return delimited_size_bytes(delimited_size_bytes(data_bytes) + rest_bytes)
 
 
 def plain_message(topic: bytes, data: bytes) -> bytes:

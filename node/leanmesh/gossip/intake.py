@@ -66,13 +66,14 @@ class Intake:
             observer.not_subscribed(peer_id, name, size, now_s)
             return
         data = message.data
-        if len(data) > self.limit_bytes:
+        if size > self.limit_bytes:
             observer.oversized(peer_id, name, size, now_s)
             return
+        copy_key = None
         if rules.transform is None:
             message_id = rules.message_id(message, data)
         else:
-            message_id, data = self._transform(rules, message)
+            copy_key, message_id, data = self._transform(rules, message)
         exchange = self.exchange
         if message_id in exchange.seen.first_seen_s:
             self._on_duplicate(peer, name, message_id, size, now_s)
@@ -83,13 +84,18 @@ class Intake:
             or self._is_admitted(topic, peer, message, message_id, data, now_s)
         ):
             return
+        if copy_key is not None:
+            # Not sooner: of what is not admitted nothing is bounded, and nothing is to be remembered.
+            self.known_copies.add(copy_key, message_id)
+        if data is None:
+            self._reject_undecodable(peer, message, message_id, now_s)
+            return
         if evicted := exchange.seen.add(message_id, now_s):
             observer.turned_away(Table.SEEN, evicted, now_s)
         observer.first_seen(peer_id, name, message_id, size, now_s)
         asked: Sequence[PeerId] = ()
         if message_id in exchange.promises.deadlines_s:
             asked = exchange.keep_promises(peer, message_id, now_s)
-        assert data is not None, "what could not be transformed is not admitted"
         if len(message.data) >= state.params.idontwant_threshold_bytes:
             exchange.large[name].append(message_id)
             if asked:
@@ -119,17 +125,18 @@ class Intake:
 
     # Checks.
 
-    def _transform(self, rules: TopicRules, message: Message) -> tuple[bytes, bytes | None]:
-        """The id, and the data the application sees: None when it is invalid, or a duplicate anyway."""
+    def _transform(self, rules: TopicRules, message: Message) -> tuple[bytes, bytes, bytes | None]:
+        """The key among the known copies, the id, and the data the application sees.
+
+        No data when it is invalid, or a duplicate anyway.
+        """
         assert rules.transform is not None, "asked for only where there is one"
         key = self.known_copies.key(message)
         known_id = self.known_copies.ids.get(key)
         if known_id is not None and known_id in self.exchange.seen:
-            return known_id, None
+            return key, known_id, None
         data = rules.transform.decompress(message.data, self.limit_bytes)
-        message_id = rules.message_id(message, data)
-        self.known_copies.add(key, message_id)
-        return message_id, data
+        return key, rules.message_id(message, data), data
 
     def _is_admitted(
         self,
@@ -140,18 +147,11 @@ class Intake:
         data: bytes | None,
         now_s: float,
     ) -> bool:
-        """Everything that can keep a copy out before its content is looked at."""
+        """Everything but its content that can keep a copy out."""
         is_validated = topic.rules is not None and topic.rules.is_validated
         if is_validated and message_id in self.validation.open_tickets:
             # Not seen for so long, or so many ids ago, that it was forgotten: yet no first copy.
             self._on_duplicate(peer, message.topic, message_id, len(message.field), now_s)
-            self.exchange.keep_promises(peer, message_id, now_s)
-            return False
-        if data is None:
-            # Remembered: what cannot be transformed stays so, and need not be tried again.
-            self.exchange.remember(message_id, now_s)
-            self._mark_rejected(message_id)
-            self._reject(peer, message, message_id, RejectReason.DECODE, now_s)
             self.exchange.keep_promises(peer, message_id, now_s)
             return False
         if self.policy is not SignaturePolicy.STRICT_NO_SIGN or not message.is_plain:
@@ -168,7 +168,7 @@ class Intake:
                     peer.peer, message.topic, message_id, len(message.field), reason, now_s
                 )
                 return False
-        if is_validated:
+        if is_validated and data is not None:
             throttle = self.validation.refusal(peer.peer, message)
             if throttle is not None:
                 # It came, as promised; that we have no room for it is not the peer's fault.
@@ -246,6 +246,15 @@ class Intake:
     ) -> None:
         self.state.observer.rejected(peer.peer, message.topic, message_id, len(message.field), reason, now_s)
         self.state.misbehaved(peer, Misbehaviour.INVALID_MESSAGE, now_s)
+
+    def _reject_undecodable(
+        self, peer: PeerState, message: Message, message_id: bytes, now_s: float
+    ) -> None:
+        # Remembered: what cannot be transformed stays so, and need not be tried again.
+        self.exchange.remember(message_id, now_s)
+        self._mark_rejected(message_id)
+        self._reject(peer, message, message_id, RejectReason.DECODE, now_s)
+        self.exchange.keep_promises(peer, message_id, now_s)
 
     def _reject_ticket(self, ticket: Ticket, now_s: float) -> None:
         message, message_id = ticket.message, ticket.message_id

@@ -122,7 +122,10 @@ class GossipParams:
         True, "Own messages go to all peers of a topic: quicker, and proof against an eclipsed mesh."
     )
     message_limit_bytes: int = _number(
-        1024 * 1024, "Data of one message, before and after decompression. go: 1 MiB.", least=1
+        1024 * 1024,
+        "One message as it travels, with its topic and signature; and its data after decompression. "
+        "go: 1 MiB for the whole RPC, and one byte more ends the stream.",
+        least=1,
     )
 
     # Subscriptions.

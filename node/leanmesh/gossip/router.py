@@ -13,6 +13,7 @@ import attrs
 from leanmesh.errors import LocalError
 from leanmesh.gossip.authors import Authors
 from leanmesh.gossip.dialect import dialect_for
+from leanmesh.gossip.entries import largest_data_bytes
 from leanmesh.gossip.exchange import Exchange
 from leanmesh.gossip.fanout import Fanout
 from leanmesh.gossip.forward import Forward, PublishReceipt
@@ -279,17 +280,20 @@ class Router:
         Raises PublishRefused when it is too large or, its id being a hash of its content, is known already.
         """
         limit = self.params.message_limit_bytes
-        if len(data) > limit:
-            raise PublishRefused(f"the message for {topic} has {len(data)} bytes; the limit is {limit}")
         known = self._state.topics.get(topic)
         if known is None:
             self._check_topic(topic)
         rules = (known and known.rules) or self._checked_rules(topic)
-        sent = data if rules.transform is None else rules.transform.compress(data)
+        sent, form = data, ""
+        if rules.transform is not None:
+            if len(data) > limit:
+                raise PublishRefused(f"the message for {topic} has {len(data)} bytes; the limit is {limit}")
+            sent, form = rules.transform.compress(data), " compressed"
         message = self._make_message(topic, sent)
-        if len(sent) > limit:
+        if len(message.field) > limit:
             raise PublishRefused(
-                f"the message for {topic} has {len(sent)} bytes compressed; the limit is {limit}"
+                f"the message for {topic} has {len(sent)} bytes{form}; "
+                f"the limit is {largest_data_bytes(message, limit)}, so that an RPC of {limit} holds it"
             )
         message_id = rules.message_id(message, data)
         if message_id in self._exchange.seen:
