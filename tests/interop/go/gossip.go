@@ -224,8 +224,8 @@ func (m *meshes) Prune(p peer.ID, topic string) {
 	emit(line{"event": "prune", "topic": topic, "peer": p.String()})
 }
 
-// RemovePeer takes a lost peer out of every mesh: the router does so without a PRUNE in its trace.
-func (m *meshes) RemovePeer(p peer.ID) {
+// OnClosedOutboundStream takes a lost peer out of every mesh: the router does so without a PRUNE in its trace.
+func (m *meshes) OnClosedOutboundStream(p peer.ID) {
 	m.lock.Lock()
 	defer m.lock.Unlock()
 	for topic, members := range m.members {
@@ -239,13 +239,13 @@ func (m *meshes) RemovePeer(p peer.ID) {
 func (m *meshes) DropRPC(*pubsub.RPC, peer.ID)         { m.totals.countDrop() }
 func (m *meshes) UndeliverableMessage(*pubsub.Message) { m.totals.countDrop() }
 
-func (m *meshes) AddPeer(peer.ID, protocol.ID)          {}
-func (m *meshes) Join(string)                           {}
-func (m *meshes) Leave(string)                          {}
-func (m *meshes) ValidateMessage(*pubsub.Message)       {}
-func (m *meshes) DeliverMessage(*pubsub.Message)        {}
-func (m *meshes) RejectMessage(*pubsub.Message, string) {}
-func (m *meshes) DuplicateMessage(*pubsub.Message)      {}
-func (m *meshes) ThrottlePeer(peer.ID)                  {}
-func (m *meshes) RecvRPC(*pubsub.RPC)                   {}
-func (m *meshes) SendRPC(*pubsub.RPC, peer.ID)          {}
+func (m *meshes) OnNewOutboundStream(peer.ID, protocol.ID) {}
+func (m *meshes) Join(string)                              {}
+func (m *meshes) Leave(string)                             {}
+func (m *meshes) ValidateMessage(*pubsub.Message)          {}
+func (m *meshes) DeliverMessage(*pubsub.Message)           {}
+func (m *meshes) RejectMessage(*pubsub.Message, string)    {}
+func (m *meshes) DuplicateMessage(*pubsub.Message)         {}
+func (m *meshes) ThrottlePeer(peer.ID)                     {}
+func (m *meshes) RecvRPC(*pubsub.RPC)                      {}
+func (m *meshes) SendRPC(*pubsub.RPC, peer.ID)             {}
