@@ -2,10 +2,12 @@
 
 import base64
 import json
+import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import attrs
@@ -145,6 +147,43 @@ def test_raw_publishes_a_whole_file_as_one_message(node: Running, tmp_path: Path
     file.write_bytes(b"first\nsecond\n")
     ended = leanmesh("publish", "--peer", node.address, "--raw", "news", str(file))
     assert (ended.returncode, ended.stderr) == (0, "1 message published to news\n")
+
+
+@pytest.mark.parametrize("flags", [(), ("--raw",)], ids=["lines", "raw"])
+def test_ctrl_c_ends_a_publish_that_waits_for_its_input(node: Running, flags: tuple[str, ...]):
+    seen = len(connections(node))
+    command = [*LEANMESH, "publish", "--peer", node.address, *flags, "news"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            # It reads once it is connected; until then nothing holds a signal back.
+            wait_until(lambda: len(connections(node)) > seen)
+            process.send_signal(signal.SIGINT)
+            assert (process.wait(TIMEOUT_S), process.stderr.read()) == (0, "")
+        finally:
+            process.kill()
+
+
+def connections(node: Running) -> list[dict[str, object]]:
+    return [event for event in list(node.events) if event["event"] == "connected"]
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    """Ask again and again; the test's own limit ends this."""
+    while not condition():
+        time.sleep(0.02)
+
+
+def test_raw_refuses_what_has_no_end(node: Running):
+    ended = leanmesh("publish", "--peer", node.address, "--raw", "news", "/dev/zero")
+    assert ended.returncode == 2
+    assert ended.stderr == "error: a message exceeds 1048576 bytes, the most that the network takes\n"
+
+
+def test_publish_says_what_it_cannot_read(node: Running, tmp_path: Path):
+    for file, reason in (("missing", "No such file or directory"), (".", "Is a directory")):
+        ended = leanmesh("publish", "--peer", node.address, "news", str(tmp_path / file))
+        assert ended.returncode == 2
+        assert ended.stderr.endswith(f"cannot be read: {reason}\n")
 
 
 def test_publishing_to_a_topic_that_nobody_takes_is_an_error(node: Running):

@@ -11,6 +11,7 @@ import trio
 
 from leanmesh.cli.lifetime import MainPart, run_command
 from leanmesh.cli.network_options import options
+from leanmesh.cli.numbers import NOT_NEGATIVE
 from leanmesh.cli.output import emit, log_to_output, say
 from leanmesh.cli.status import LINE_INTERVAL_S, show_status
 from leanmesh.devnet import Devnet, Share, devnet_networks, with_dials
@@ -37,7 +38,7 @@ SETTLE_TIMEOUT_S = 5.0
 )
 @click.option(
     "--rate",
-    type=click.FloatRange(min=0),
+    type=NOT_NEGATIVE,
     default=10.0,
     show_default=True,
     help="Messages per second, in all.",
@@ -46,7 +47,7 @@ SETTLE_TIMEOUT_S = 5.0
     "--size", type=click.IntRange(16, 1_000_000), default=1024, show_default=True, help="Bytes of each."
 )
 @click.option("--topic", default="devnet", show_default=True, help="The topic that all take.")
-@click.option("--duration", "duration_s", type=click.FloatRange(min=0), help="End after so many seconds.")
+@click.option("--duration", "duration_s", type=NOT_NEGATIVE, help="End after so many seconds.")
 @click.option("--seed", type=int, help="Repeat who dials whom and who publishes when.")
 @click.option(
     "--workers",

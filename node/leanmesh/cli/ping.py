@@ -10,6 +10,7 @@ import trio
 from leanmesh.cli.asking import DEFAULT_API, ask
 from leanmesh.cli.lifetime import run_command
 from leanmesh.cli.network_options import options
+from leanmesh.cli.numbers import NOT_NEGATIVE
 from leanmesh.cli.output import say
 from leanmesh.run import client_settings, open_node
 
@@ -17,9 +18,7 @@ from leanmesh.run import client_settings, open_node
 @click.command("ping")
 @click.argument("address", metavar="MULTIADDR")
 @click.option("--count", type=click.IntRange(min=1), default=4, show_default=True, help="Pings to send.")
-@click.option(
-    "--interval", "interval_s", type=click.FloatRange(min=0), default=1.0, help="Seconds between them."
-)
+@click.option("--interval", "interval_s", type=NOT_NEGATIVE, default=1.0, help="Seconds between them.")
 @options("key")
 def ping(address: str, count: int, interval_s: float, key: str | None) -> None:
     """Measure the round trip to a peer, over a connection of our own.

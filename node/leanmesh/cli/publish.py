@@ -1,38 +1,42 @@
 """`leanmesh publish`: messages from a file or a pipe onto a topic."""
 
+import os
 import sys
-from collections.abc import Iterator
-from typing import Any, BinaryIO
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any, TextIO, cast
 
 import click
 import trio
 
 from leanmesh.cli.lifetime import run_command
 from leanmesh.cli.network_options import options
+from leanmesh.cli.numbers import NOT_NEGATIVE
 from leanmesh.cli.output import say
-from leanmesh.errors import RemoteError
+from leanmesh.errors import LocalError, RemoteError
 from leanmesh.run import client_settings, open_node
 
-# A line longer than any network takes is refused before it fills memory.
-LINE_LIMIT_BYTES = 16 * 1024 * 1024
+CHUNK_BYTES = 64 * 1024
 PROGRESS_INTERVAL_S = 1.0
 
 
 @click.command("publish")
 @click.argument("topic")
-@click.argument("file", type=click.File("rb"), default="-")
+@click.argument("file", type=click.Path(path_type=Path), default="-")
 @click.option("--raw", is_flag=True, help="Publish all of FILE as one message.")
 @click.option(
     "--timeout",
     "timeout_s",
-    type=click.FloatRange(min=0),
+    type=NOT_NEGATIVE,
     default=10.0,
     show_default=True,
     help="Seconds to wait for a peer that takes TOPIC.",
 )
 @options("profile", "key", "peer", "signing", "message_id")
 def publish(
-    topic: str, file: BinaryIO, timeout_s: float, peer: tuple[str, ...], *, raw: bool, **given: Any
+    topic: str, file: Path, timeout_s: float, peer: tuple[str, ...], *, raw: bool, **given: Any
 ) -> None:
     """Publish each line of FILE (standard input without one, or -) to TOPIC.
 
@@ -43,17 +47,25 @@ def publish(
     """
     if not peer:
         raise click.UsageError("give at least one --peer MULTIADDR to publish through")
-    run_command(lambda: _publish(topic, file, timeout_s, peer, raw=raw, given=given))
+    given["key_file"] = given.pop("key")
+    with _opened(file) as chunks:
+        run_command(partial(_publish, topic, chunks, timeout_s, peer, raw=raw, given=given))
 
 
 async def _publish(
-    topic: str, file: BinaryIO, timeout_s: float, peers: tuple[str, ...], *, raw: bool, given: dict[str, Any]
+    topic: str,
+    chunks: Iterator[bytes],
+    timeout_s: float,
+    peers: tuple[str, ...],
+    *,
+    raw: bool,
+    given: dict[str, Any],
 ) -> None:
-    given["key_file"] = given.pop("key")
-    messages = iter([file.read()]) if raw else _lines(file)
+    settings = client_settings(**given)
+    messages = (whole if raw else lines)(chunks, settings.gossip.message_limit_bytes)
     published = 0
     shown_s = trio.current_time()
-    async with open_node(client_settings(**given)) as node:
+    async with open_node(settings) as node:
         for address in peers:
             await node.connect(address)
         while (
@@ -72,10 +84,62 @@ async def _publish(
     say(f"{published} message{'' if published == 1 else 's'} published to {topic}")
 
 
-def _lines(file: BinaryIO) -> Iterator[bytes]:
-    while line := file.readline(LINE_LIMIT_BYTES + 1):
-        if len(line) > LINE_LIMIT_BYTES:
-            raise RemoteError(
-                f"a line exceeds {LINE_LIMIT_BYTES} bytes; publish it with --raw from a file of its own"
-            )
-        yield line.removesuffix(b"\n")
+@contextmanager
+def _opened(file: Path) -> Generator[Iterator[bytes]]:
+    """What can be read, piece by piece."""
+    if str(file) == "-":
+        # None when whoever started us has closed it.
+        if cast("TextIO | None", sys.stdin) is None:
+            raise LocalError("standard input is closed; name a FILE to publish")
+        yield _chunks(sys.stdin.fileno(), "standard input")
+        return
+    try:
+        descriptor = os.open(file, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError as error:
+        raise LocalError(f"{file}: cannot be read: {error.strerror}") from error
+    try:
+        yield _chunks(descriptor, str(file))
+    finally:
+        os.close(descriptor)
+
+
+def _chunks(descriptor: int, name: str) -> Iterator[bytes]:
+    """All that can be read.
+
+    From the descriptor itself: a thread that is left behind in a read holds the lock
+    of a buffered file, and the interpreter cannot end without it.
+    """
+    try:
+        while chunk := os.read(descriptor, CHUNK_BYTES):
+            yield chunk
+    except OSError as error:
+        raise LocalError(f"{name} cannot be read: {error.strerror}") from error
+
+
+def lines(chunks: Iterator[bytes], limit_bytes: int) -> Iterator[bytes]:
+    """The lines without their ends.  Raises LocalError for one longer than a message may be."""
+    line = bytearray()
+    for chunk in chunks:
+        head, *others = chunk.split(b"\n")
+        line += head
+        for other in others:
+            _check(line, limit_bytes)
+            yield bytes(line)
+            line = bytearray(other)
+        _check(line, limit_bytes)
+    if line:
+        yield bytes(line)
+
+
+def whole(chunks: Iterator[bytes], limit_bytes: int) -> Iterator[bytes]:
+    """All of it as one message.  Raises LocalError, having read little more, when it is too large for one."""
+    message = bytearray()
+    for chunk in chunks:
+        message += chunk
+        _check(message, limit_bytes)
+    yield bytes(message)
+
+
+def _check(message: bytearray, limit_bytes: int) -> None:
+    if len(message) > limit_bytes:
+        raise LocalError(f"a message exceeds {limit_bytes} bytes, the most that the network takes")
