@@ -3,7 +3,8 @@
 This is the common path of the node.  A copy is checked in the order of what the
 checks cost: topic, size, seen before, policy and signature, room to wait.  Only
 then is the id marked as seen, so that a forged or throttled copy cannot keep
-the true one out.
+the true one out.  The transform comes before the id, which may be made of what
+it makes; what it refuses is rejected when the signature was found right.
 """
 
 from collections.abc import Callable, Sequence
@@ -85,7 +86,7 @@ class Intake:
         ):
             return
         if copy_key is not None:
-            # Not sooner: of what is not admitted nothing is bounded, and nothing is to be remembered.
+            # Only now: what is not admitted, perhaps with an author of any length, leaves nothing behind.
             self.known_copies.add(copy_key, message_id)
         if data is None:
             self._reject_undecodable(peer, message, message_id, now_s)
@@ -247,9 +248,7 @@ class Intake:
         self.state.observer.rejected(peer.peer, message.topic, message_id, len(message.field), reason, now_s)
         self.state.misbehaved(peer, Misbehaviour.INVALID_MESSAGE, now_s)
 
-    def _reject_undecodable(
-        self, peer: PeerState, message: Message, message_id: bytes, now_s: float
-    ) -> None:
+    def _reject_undecodable(self, peer: PeerState, message: Message, message_id: bytes, now_s: float) -> None:
         # Remembered: what cannot be transformed stays so, and need not be tried again.
         self.exchange.remember(message_id, now_s)
         self._mark_rejected(message_id)

@@ -12,7 +12,7 @@ import attrs
 from leanmesh.gossip.rpc import Message
 
 MessageIdFunction = Callable[[Message, bytes | None], bytes]
-"""Computes the id of a message.
+"""Computes the id of a message, out of its topic, data, author and sequence number alone.
 
 The second argument is what the topic's transform made of the data: the data itself when there is no
 transform, None when the transform refused it.

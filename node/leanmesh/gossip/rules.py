@@ -33,9 +33,12 @@ class KnownCopies:
     ids: dict[bytes, bytes] = attrs.field(factory=dict[bytes, bytes])
 
     def key(self, message: Message) -> bytes:
-        """What two copies of one message have in common on the wire."""
-        topic = message.topic.encode()
-        return hashlib.sha256(b"%d:%b%b" % (len(topic), topic, message.data)).digest()
+        """What two copies of one message have in common on the wire: all that an id is made of."""
+        topic, source, seqno = message.topic.encode(), message.source or b"", message.seqno or b""
+        digest = hashlib.sha256(b"%d:%d:%d:" % (len(topic), len(source), len(seqno)))
+        for part in (topic, source, seqno, message.data):
+            digest.update(part)
+        return digest.digest()
 
     def add(self, key: bytes, message_id: bytes) -> None:
         """Remember the id of what was just transformed; the oldest makes room."""

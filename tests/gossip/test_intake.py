@@ -1,0 +1,116 @@
+"""In which order a copy is checked: what is forged leaves nothing behind, and nothing is checked for ever."""
+
+import tracemalloc
+import zlib
+
+import attrs
+import pytest
+from gossip.one_router import TOPIC, OneRouter
+from leanmesh.gossip import entries
+from leanmesh.gossip.observer import Misbehaviour, RejectReason
+from leanmesh.gossip.rpc import Message
+from leanmesh.gossip.rules import TopicRules
+from leanmesh.gossip.signing import SignaturePolicy, Signer
+from leanmesh.identity.keys import KeyKind, PrivateKey
+from leanmesh.identity.peer_id import PeerId
+
+KEY = PrivateKey.of_kind(KeyKind.ED25519, bytes(range(32)))
+AUTHOR = Signer(PrivateKey.of_kind(KeyKind.ED25519, bytes(32)))
+
+
+class Zlib:
+    """A transform that makes much of little."""
+
+    def __init__(self) -> None:
+        self.runs = 0
+
+    def compress(self, data: bytes) -> bytes:
+        return zlib.compress(data)
+
+    def decompress(self, data: bytes, limit_bytes: int) -> bytes | None:
+        self.runs += 1
+        inflate = zlib.decompressobj()
+        try:
+            inflated = inflate.decompress(data, limit_bytes)
+        except zlib.error:
+            return None
+        return inflated if inflate.eof else None
+
+
+def signed(rules: TopicRules, **options: object) -> OneRouter:
+    return OneRouter(
+        policy=SignaturePolicy.STRICT_SIGN,
+        signer=Signer(KEY),
+        local=KEY.peer_id,
+        rules=lambda topic: rules,
+        **options,
+    )
+
+
+def forged(original: Message, data: bytes) -> Message:
+    """What says to be a message and is another, with the signature of the true one."""
+    field = entries.message(
+        original.topic.encode(), data, original.source, original.seqno, original.signature, original.key
+    )
+    return attrs.evolve(original, data=data, field=field)
+
+
+def misbehaviour(bench: OneRouter, peer: PeerId) -> dict[Misbehaviour, int]:
+    view = bench.router.view.peer(peer, bench.now_s)
+    assert view is not None
+    return dict(view.misbehaviour)
+
+
+# Signed messages with a transform.
+
+
+def test_what_is_forged_and_cannot_be_transformed_does_not_keep_the_true_message_out():
+    bench = signed(TopicRules(transform=Zlib()))
+    forger, honest = bench.member(), bench.member()
+    original = AUTHOR.message(TOPIC, zlib.compress(b"data"), 7)
+    bench.say(forger, publish=(forged(original, b"junk"),))
+    bench.say(honest, publish=(original,))
+    assert bench.delivered == [(TOPIC, b"data", honest)]
+    assert [call[-1] for call in bench.observer.of("rejected")] == [RejectReason.SIGNATURE]
+    assert misbehaviour(bench, forger) == {Misbehaviour.INVALID_MESSAGE: 1}
+    assert misbehaviour(bench, honest) == {}
+    assert bench.books.balance == 0
+
+
+def test_what_is_rightly_signed_and_cannot_be_transformed_is_transformed_once():
+    bench = signed(TopicRules(transform=(transform := Zlib())))
+    first, second = bench.member(), bench.member()
+    junk = AUTHOR.message(TOPIC, b"junk", 7)
+    for peer in (first, second):
+        bench.say(peer, publish=(junk,))
+        assert misbehaviour(bench, peer) == {Misbehaviour.INVALID_MESSAGE: 1}
+    assert transform.runs == 1
+    assert [call[-1] for call in bench.observer.of("rejected")] == [RejectReason.DECODE]
+
+
+def test_the_same_data_under_another_number_is_another_message():
+    bench = signed(TopicRules(transform=(transform := Zlib())))
+    source, other = bench.member(), bench.member()
+    copies = [AUTHOR.message(TOPIC, zlib.compress(b"ping"), seqno) for seqno in (1, 2)]
+    for peer in (source, other):
+        bench.say(peer, publish=tuple(copies))
+    assert bench.data == [b"ping", b"ping"]
+    assert (bench.observer.count("duplicate"), transform.runs) == (2, 2)
+
+
+@pytest.mark.parametrize("is_junk", [True, False])
+def test_an_author_of_any_length_is_held_by_no_table(is_junk: bool):
+    bench = signed(TopicRules(transform=Zlib()))
+    peer = bench.member()
+    tracemalloc.start()
+    for number in range(50):
+        data = b"junk" if is_junk else zlib.compress(b"%d" % number)
+        source = number.to_bytes(4, "big") + bytes(100_000)
+        field = entries.message(TOPIC.encode(), data, source, bytes(8))
+        bench.say(peer, publish=(Message(TOPIC, data, source, bytes(8), None, None, field),))
+    del source, field
+    bench.observer.calls.clear()
+    held, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert bench.router.view.seen_ids == 0
+    assert held < 300_000
