@@ -1,12 +1,14 @@
 """IHAVE, IWANT and IDONTWANT: what is said, asked, answered and spared, and every budget."""
 
+from collections import Counter
+
 import pytest
 from gossip.one_router import TOPIC, OneRouter, message
 from gossip.scores import SetScores
 from leanmesh.gossip.message_id import sha256_of_data
 from leanmesh.gossip.observer import Misbehaviour
 from leanmesh.gossip.params import GossipParams
-from leanmesh.gossip.rpc import Control, IHave
+from leanmesh.gossip.rpc import Control, IHave, Prune
 from leanmesh.gossip.rules import TopicRules
 from leanmesh.gossip.validation import Verdict
 from leanmesh.identity.peer_id import PeerId
@@ -131,6 +133,30 @@ def test_at_most_as_many_ids_are_advertised_as_the_budget_allows():
     bench.beat()
     (have,) = bench.sent(outsider).control.ihave
     assert len(set(have.message_ids)) == 5
+
+
+@pytest.mark.parametrize("busy", [("busy",), ("busy", "busier")])
+def test_a_busy_topic_leaves_room_for_the_gossip_of_a_quiet_one(busy: tuple[str, ...]):
+    bench = OneRouter(topics=(*busy, "quiet"))
+    listener = bench.peer(topics=(*busy, "quiet"))
+    bench.say(listener, prune=tuple(Prune(topic, 3600) for topic in (*busy, "quiet")))
+    source = bench.peer(topics=())
+    for topic in busy:
+        for number in range(0, 6000, 500):
+            messages = (message(b"%s %d" % (topic.encode(), n), topic) for n in range(number, number + 500))
+            bench.say(source, publish=tuple(messages))
+    bench.say(source, publish=(message(b"block", "quiet"),))
+    bench.sent(listener)
+
+    bench.beat()
+
+    told: Counter[str] = Counter()
+    for have in bench.sent(listener).control.ihave:
+        told[have.topic] += len(have.message_ids)
+    share, rest = divmod(PARAMS.ihave_ids_limit - 1, len(busy))
+    assert told == {"quiet": 1} | dict.fromkeys(busy, share) | {busy[-1]: share + rest}
+    drops = bench.router.outbox(listener).control_drops.ihave
+    assert drops + sum(told.values()) == 6000 * len(busy) + 1
 
 
 # IHAVE, received.

@@ -167,30 +167,22 @@ class Exchange:
                 self.state.peers[peer_id].outbox.cancel_iwant(message_id)
         return kept
 
-    def advertise(self, topic: Topic, now_s: float) -> None:
-        """Tell some peers outside the mesh which messages of a topic we have."""
+    def advertise(self, now_s: float) -> None:
+        """Tell some peers outside the meshes which messages we have."""
         params = self.state.params
-        threshold = params.gossip_threshold
-        candidates = [
-            peer
-            for peer_id, peer in topic.peers.items()
-            if peer.is_gossiping
-            and not peer.is_direct
-            and peer.score >= threshold
-            and peer_id not in topic.mesh
-            and peer_id not in topic.fanout
-        ]
-        ids = self.history.advertised(topic.name) if candidates else []
-        if not ids:
-            return
-        if len(ids) > params.ihave_ids_limit:
-            # Some in a row: drawing thousands one by one would hold up the loop.
-            start = self.state.generator.randrange(len(ids))
-            ids = (ids[start:] + ids[:start])[: params.ihave_ids_limit]
-        count = max(params.gossip_peers, int(params.gossip_factor * len(candidates)))
-        for peer in self.state.sample(candidates, count):
-            if said := peer.outbox.ihave(topic.name, ids):
-                self.state.observer.ihave_sent(peer.peer, topic.name, ids[:said], now_s)
+        told: dict[PeerId, list[tuple[str, list[bytes]]]] = {}
+        for topic in self.state.topics.values():
+            if not topic.is_joined and not topic.fanout:
+                continue
+            candidates = self._listeners(topic)
+            ids = self.history.advertised(topic.name) if candidates else []
+            if not ids:
+                continue
+            count = max(params.gossip_peers, int(params.gossip_factor * len(candidates)))
+            for peer in self.state.sample(candidates, count):
+                told.setdefault(peer.peer, []).append((topic.name, ids))
+        for peer_id, lists in told.items():
+            self._advertise_to(self.state.peers[peer_id], lists, now_s)
 
     # The heartbeat.
 
@@ -215,6 +207,33 @@ class Exchange:
                 _forget_due(peer.unwanted, lambda until: until <= tick)
         _forget_due(self.told, lambda entry: entry[0] <= tick)
         self.seen_before = self.seen.added
+
+    def _listeners(self, topic: Topic) -> list[PeerState]:
+        threshold = self.state.params.gossip_threshold
+        return [
+            peer
+            for peer_id, peer in topic.peers.items()
+            if peer.is_gossiping
+            and not peer.is_direct
+            and peer.score >= threshold
+            and peer_id not in topic.mesh
+            and peer_id not in topic.fanout
+        ]
+
+    def _advertise_to(self, peer: PeerState, lists: list[tuple[str, list[bytes]]], now_s: float) -> None:
+        """Share what a peer hears per heartbeat among its topics; what a quiet one leaves, the others get."""
+        left = min(self.state.params.ihave_ids_limit, peer.outbox.limits.ihave_ids)
+        lists.sort(key=lambda each: len(each[1]))
+        for position, (name, ids) in enumerate(lists):
+            share = left // (len(lists) - position)
+            if len(ids) > share:
+                peer.outbox.control_drops.ihave += len(ids) - share
+                # Some in a row: drawing thousands one by one would hold up the loop.
+                start = self.state.generator.randrange(len(ids))
+                ids = ids[start : start + share] + ids[: max(0, start + share - len(ids))]
+            left -= len(ids)
+            if said := peer.outbox.ihave(name, ids):
+                self.state.observer.ihave_sent(peer.peer, name, ids[:said], now_s)
 
     def _unseen(self, advertised: Sequence[IHave]) -> list[bytes]:
         seen, topics = self.seen.first_seen_s, self.state.topics

@@ -62,9 +62,7 @@ class Heartbeat:
             self._tend_outbox(peer, now_s)
         self._maintain_meshes(now_s)
         self.fanout.maintain(now_s)
-        for topic in state.topics.values():
-            if topic.is_joined or topic.fanout:
-                self.exchange.advertise(topic, now_s)
+        self.exchange.advertise(now_s)
         self.exchange.history.shift()
         self.exchange.seen.expire(now_s)
         if state.tick % _BACKOFF_SWEEP_TICKS == 0:
