@@ -66,10 +66,10 @@ def test_a_ticket_that_is_closed_gives_back_all_it_held():
 def test_a_peer_may_hold_what_is_free_and_no_more():
     validation = Validation(GossipParams(validation_limit=10))
     for number in range(5):
-        assert validation.refusal(ONE, message(b"%d" % number)) is None
+        assert validation.refusal(ONE, message(b"%d" % number), b"") is None
         validation.open(b"%d" % number, message(b"%d" % number), b"", ONE, 0.0)
-    assert validation.refusal(ONE, message(b"6")) is ThrottleReason.PEER
-    assert validation.refusal(OTHER, message(b"6")) is None
+    assert validation.refusal(ONE, message(b"6"), b"") is ThrottleReason.PEER
+    assert validation.refusal(OTHER, message(b"6"), b"") is None
 
 
 def test_the_author_heard_least_recently_is_forgotten_first():

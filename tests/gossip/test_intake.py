@@ -5,12 +5,15 @@ import zlib
 
 import attrs
 import pytest
-from gossip.one_router import TOPIC, OneRouter
+from gossip.one_router import TOPIC, OneRouter, message
 from leanmesh.gossip import entries
-from leanmesh.gossip.observer import Misbehaviour, RejectReason
+from leanmesh.gossip.message_id import sha256_of_data
+from leanmesh.gossip.observer import Misbehaviour, RejectReason, ThrottleReason
+from leanmesh.gossip.params import GossipParams
 from leanmesh.gossip.rpc import Message
 from leanmesh.gossip.rules import TopicRules
 from leanmesh.gossip.signing import SignaturePolicy, Signer
+from leanmesh.gossip.validation import Verdict
 from leanmesh.identity.keys import KeyKind, PrivateKey
 from leanmesh.identity.peer_id import PeerId
 
@@ -114,3 +117,23 @@ def test_an_author_of_any_length_is_held_by_no_table(is_junk: bool):
     tracemalloc.stop()
     assert bench.router.view.seen_ids == 0
     assert held < 300_000
+
+
+# Room to wait.
+
+
+def test_what_a_transform_made_counts_towards_the_bytes_that_wait():
+    rules = TopicRules(message_id=sha256_of_data, transform=Zlib(), is_validated=True)
+    bench = OneRouter(GossipParams(validation_limit_bytes=100_000), rules=lambda topic: rules)
+    source, other = bench.member(), bench.member()
+    large = message(zlib.compress(bytes(45_000)))
+    bench.say(source, publish=(large, message(zlib.compress(bytes(10_000)))))
+    bench.say(other, publish=(message(zlib.compress(bytes(60_000))),))
+    reasons = [call[-1] for call in bench.observer.of("throttled")]
+    assert reasons == [ThrottleReason.PEER, ThrottleReason.BYTES]
+    assert bench.observer.of("pending_changed") == [(1, 45_000 + len(large.field))]
+
+    (ticket,) = bench.router.take_tickets()
+    bench.router.on_verdict(ticket, Verdict.IGNORE, bench.now_s)
+
+    assert bench.observer.of("pending_changed")[-1] == (0, 0)

@@ -170,7 +170,7 @@ class Intake:
                 )
                 return False
         if is_validated and data is not None:
-            throttle = self.validation.refusal(peer.peer, message)
+            throttle = self.validation.refusal(peer.peer, message, data)
             if throttle is not None:
                 # It came, as promised; that we have no room for it is not the peer's fault.
                 self.exchange.keep_promises(peer, message_id, now_s)

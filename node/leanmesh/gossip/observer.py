@@ -203,13 +203,13 @@ class Observer:
         """A copy found no room among the validations.  It is not marked as seen: another copy may."""
 
     def oversized(self, peer: "PeerId", topic: str, size_bytes: int, now_s: float) -> None:
-        """The data of a copy, as sent or once decompressed, exceeds the limit."""
+        """A copy exceeds the limit as it travels.  Beyond it once decompressed is `rejected` (decode)."""
 
     def not_subscribed(self, peer: "PeerId", topic: str, size_bytes: int, now_s: float) -> None:
         """A copy of a topic we do not take."""
 
     def pending_changed(self, count: int, size_bytes: int, now_s: float) -> None:
-        """How many messages wait for a verdict now, and their bytes."""
+        """How many messages wait for a verdict now, and the bytes they hold: with what a transform made."""
 
     def invalid_again(self, peer: "PeerId", topic: str, message_id: bytes, now_s: float) -> None:
         """A peer sent a message that was rejected before, or was when its verdict came.

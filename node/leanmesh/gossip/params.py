@@ -144,7 +144,9 @@ class GossipParams:
         least=1,
     )
     validation_limit_bytes: int = _number(
-        64 * 1024 * 1024, "Bytes of messages waiting for a verdict.", least=1
+        64 * 1024 * 1024,
+        "Bytes of messages waiting for a verdict, with what a transform made of them.",
+        least=1,
     )
     validation_timeout_s: float = _number(30.0, "A verdict that takes longer counts as ignore.", least=0.001)
     known_copies_limit: int = _number(

@@ -33,6 +33,12 @@ class Ticket:
     is_open: bool = True
 
 
+def held_bytes(message: Message, data: bytes) -> int:
+    """What a message holds while it waits: as it travels, and what a transform made of it besides."""
+    size = len(message.field)
+    return size if data is message.data else size + len(data)
+
+
 @attrs.define
 class Share:
     """A bound that one peer cannot use up: it may hold at most as much as is left free for the others."""
@@ -81,9 +87,9 @@ class Validation:
         self.messages = Share(self.params.validation_limit)
         self.size_bytes = Share(self.params.validation_limit_bytes)
 
-    def refusal(self, peer: PeerId, message: Message) -> ThrottleReason | None:
+    def refusal(self, peer: PeerId, message: Message, data: bytes) -> ThrottleReason | None:
         """Which bound leaves no room for this message, if one does."""
-        size = len(message.field)
+        size = held_bytes(message, data)
         topic = self.by_topic.get(message.topic)
         if self.messages.is_full(1):
             return ThrottleReason.GLOBAL
@@ -104,7 +110,7 @@ class Validation:
         ticket = Ticket(message_id, message, data, peer, now_s, {})
         self.open_tickets[message_id] = ticket
         self.messages.take(peer, 1)
-        self.size_bytes.take(peer, len(message.field))
+        self.size_bytes.take(peer, held_bytes(message, data))
         topic = self.by_topic.get(message.topic)
         if topic is None:
             topic = self.by_topic[message.topic] = Share(self.params.validation_topic_limit)
@@ -117,7 +123,7 @@ class Validation:
         topic_name = ticket.message.topic
         del self.open_tickets[ticket.message_id]
         self.messages.give_back(ticket.peer, 1)
-        self.size_bytes.give_back(ticket.peer, len(ticket.message.field))
+        self.size_bytes.give_back(ticket.peer, held_bytes(ticket.message, ticket.data))
         topic = self.by_topic[topic_name]
         topic.give_back(ticket.peer, 1)
         if not topic.used:
