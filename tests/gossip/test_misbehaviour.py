@@ -134,6 +134,7 @@ def test_asking_for_ever_ends_in_a_cut():
     wanted = sha256_of_data(message(b"data"), None)
     for _ in range(PARAMS.misbehaviour_limit + PARAMS.retransmission_limit):
         bench.say(asker, iwant=(wanted,))
+        bench.sent(asker)
     assert is_cut(bench, asker)
 
 

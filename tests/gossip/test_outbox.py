@@ -268,7 +268,7 @@ def test_a_question_that_has_not_left_can_be_taken_back():
 
 def test_the_oldest_idontwant_gives_way():
     box = outbox()
-    assert [box.idontwant([message_id]) for message_id in (b"1", b"2", b"2", b"3")] == [True] * 4
+    assert [box.idontwant([id_]) for id_ in (b"1", b"2", b"2", b"3")] == [[b"1"], [b"2"], [b"2"], [b"3"]]
     assert drained(box) == [Rpc([], [], Control(idontwant=[b"2", b"3"]))]
     assert box.control_drops == ControlDrops(idontwant=1)
 
@@ -278,7 +278,7 @@ def test_a_floodsub_peer_is_told_subscriptions_and_messages_alone():
     box.subscribe("t")
     box.graft("t")
     box.prune("t", 60.0)
-    assert (box.ihave("t", [b"1"]), box.iwant([b"1"]), box.idontwant([b"1"])) == (0, [], False)
+    assert (box.ihave("t", [b"1"]), box.iwant([b"1"]), box.idontwant([b"1"])) == (0, [], ())
     put(box, b"data")
 
     assert drained(box) == [Rpc([Subscription(True, "t")], [plain_message("t", b"data")])]
@@ -287,7 +287,7 @@ def test_a_floodsub_peer_is_told_subscriptions_and_messages_alone():
 @pytest.mark.parametrize(("protocol", "is_said"), [("/meshsub/1.1.0", False), ("/meshsub/1.2.0", True)])
 def test_idontwant_is_said_from_version_1_2_on(protocol: str, is_said: bool):
     box = outbox(protocol)
-    assert box.idontwant([b"1"]) is is_said
+    assert (box.idontwant([b"1"]) == [b"1"]) is is_said
     assert box.is_empty is not is_said
 
 
@@ -349,6 +349,20 @@ def test_a_peer_is_slow_when_it_loses_many_copies_in_a_row():
     for number in range(5):
         put(box, b"%d" % number, 2.0)
     assert box.slow_reason(3.0) is None
+
+
+@pytest.mark.parametrize("is_expired", [True, False])
+def test_a_peer_whose_outbox_emptied_without_it_is_slow_no_more(is_expired: bool):
+    box = outbox()
+    for number in range(7):
+        put(box, b"%d" % number, 0.0)
+    assert box.slow_reason(6.0) is not None
+
+    if is_expired:
+        assert box.expire(20.0) == 4
+    else:
+        assert [box.withdraw(b"%d" % number) for number in range(4)] == [True] * 4
+    assert (box.slow_reason(20.0), box.full_since_s, box.drops_in_row) == (None, None, 0)
 
 
 def test_a_drain_that_leaves_most_behind_does_not_end_a_slow_spell():

@@ -135,12 +135,13 @@ class Exchange:
                 if peer is source:
                     continue
                 untold = peer.outbox.untold(message_ids)
-                if not untold or not peer.outbox.idontwant(untold):
+                said = peer.outbox.idontwant(untold) if untold else untold
+                if not said:
                     continue
-                if len(untold) == len(message_ids):
+                if len(said) == len(message_ids):
                     told.append(peer_id)
                 else:
-                    self._remember_told([peer_id], name, untold, now_s)
+                    self._remember_told([peer_id], name, said, now_s)
             if told:
                 self._remember_told(told, name, message_ids, now_s)
         self.large.clear()
@@ -159,13 +160,14 @@ class Exchange:
             idontwant_sent(told, name, message_id, now_s)
 
     def keep_promises(self, source: PeerState, message_id: bytes, now_s: float) -> list[PeerId]:
-        """A message came, from whomever: ask nobody any more.  Answers who had promised it."""
-        kept = self.promises.fulfil(message_id)
-        for peer_id in kept:
+        """A message came, from whomever: ask nobody any more.  Answers who else was asked for it."""
+        asked: list[PeerId] = []
+        for peer_id in self.promises.fulfil(message_id):
             self.state.observer.promise_kept(peer_id, now_s)
-            if peer_id != source.peer:
-                self.state.peers[peer_id].outbox.cancel_iwant(message_id)
-        return kept
+            # A question that still waits was never asked; it is not put to who sent the message either.
+            if not self.state.peers[peer_id].outbox.cancel_iwant(message_id) and peer_id != source.peer:
+                asked.append(peer_id)
+        return asked
 
     def advertise(self, now_s: float) -> None:
         """Tell some peers outside the meshes which messages we have."""
@@ -254,6 +256,10 @@ class Exchange:
     def _serve(self, peer: PeerState, message_id: bytes, now_s: float) -> None:
         if message_id not in self.history.messages:
             peer.iwant_unknown += 1
+            return
+        if peer.outbox.holds(message_id):
+            # One copy is under way; asking for it is work, and no second one.
+            peer.iwant_answered += 1
             return
         kept = self.history.serve(message_id, peer.peer, self.state.params.retransmission_limit)
         if kept is None:

@@ -155,6 +155,7 @@ class Outbox:
                 lane.ledger.withdrawn += 1
                 self._forget(waiting[0])
                 self._settle()
+                self._recover()
                 return True
         return False
 
@@ -170,6 +171,7 @@ class Outbox:
             lane.ledger.expired += len(gone)
             expired += len(gone)
         self._settle()
+        self._recover()
         return expired
 
     def close(self) -> int:
@@ -269,13 +271,13 @@ class Outbox:
         self._settle()
         return is_cancelled
 
-    def idontwant(self, message_ids: Sequence[bytes]) -> bool:
-        """Say that we have these messages already; False when the peer would not understand.
+    def idontwant(self, message_ids: Sequence[bytes]) -> Sequence[bytes]:
+        """Say that we have these messages already; those that will be said: none where nobody understands.
 
         When too many wait the oldest give way: their copies are on the wire by now.
         """
         if not self.dialect.supports_idontwant:
-            return False
+            return ()
         waiting = self._control.idontwant
         waiting.update(dict.fromkeys(message_ids))
         for message_id in list(islice(waiting, max(0, len(waiting) - self.limits.idontwant_ids))):
@@ -283,7 +285,7 @@ class Outbox:
             self.control_drops.idontwant += 1
         if not self._is_ready:
             self._ready()
-        return True
+        return message_ids[-self.limits.idontwant_ids :]
 
     # Writing.
 
@@ -303,9 +305,7 @@ class Outbox:
             self._control = PendingControl()
         rpcs = fill(bodies, self._take(limit_bytes), self.dialect)
         self._is_ready = self.count > 0
-        if self.size_bytes * 2 <= self.limits.size_bytes and self.count * 2 <= self.limits.messages:
-            self.full_since_s = None
-            self.drops_in_row = 0
+        self._recover()
         return rpcs
 
     def slow_reason(self, now_s: float) -> str | None:
@@ -374,6 +374,14 @@ class Outbox:
     def _settle(self) -> None:
         """Something was taken back.  An outbox that this emptied is said to be ready again when it fills."""
         self._is_ready = not self.is_empty
+
+    def _recover(self) -> None:
+        """What waits became less: below half of both limits a slow spell is over."""
+        if self.full_since_s is None:
+            return
+        if self.size_bytes * 2 <= self.limits.size_bytes and self.count * 2 <= self.limits.messages:
+            self.full_since_s = None
+            self.drops_in_row = 0
 
     def _ready(self) -> None:
         if not self._is_ready:
