@@ -8,13 +8,13 @@ import pytest
 from gossip.one_router import TOPIC, OneRouter, message
 from leanmesh.gossip import entries
 from leanmesh.gossip.message_id import sha256_of_data
-from leanmesh.gossip.observer import Misbehaviour, RejectReason, ThrottleReason
+from leanmesh.gossip.observer import IgnoreReason, Misbehaviour, RejectReason, ThrottleReason
 from leanmesh.gossip.params import GossipParams
 from leanmesh.gossip.rpc import Message
 from leanmesh.gossip.rules import TopicRules
-from leanmesh.gossip.signing import SignaturePolicy, Signer
+from leanmesh.gossip.signing import SignaturePolicy, Signer, verify
 from leanmesh.gossip.validation import Verdict
-from leanmesh.identity.keys import KeyKind, PrivateKey
+from leanmesh.identity.keys import KeyKind, PrivateKey, PublicKey
 from leanmesh.identity.peer_id import PeerId
 
 KEY = PrivateKey.of_kind(KeyKind.ED25519, bytes(range(32)))
@@ -137,3 +137,78 @@ def test_what_a_transform_made_counts_towards_the_bytes_that_wait():
     bench.router.on_verdict(ticket, Verdict.IGNORE, bench.now_s)
 
     assert bench.observer.of("pending_changed")[-1] == (0, 0)
+
+
+# What is repeated for ever.
+
+
+class Counting:
+    """The verifier, and how often it was asked."""
+
+    def __init__(self) -> None:
+        self.checks = 0
+
+    def __call__(self, key: PublicKey, signature: bytes, signed_bytes: bytes) -> bool:
+        self.checks += 1
+        return verify(key, signature, signed_bytes)
+
+
+def test_our_own_message_from_before_a_restart_is_checked_once_and_ignored_each_time():
+    bench = signed(TopicRules(), verifier=(verifier := Counting()))
+    peer = bench.member()
+    own = Signer(KEY).message(TOPIC, b"data", 1)
+    for _ in range(5):
+        bench.say(peer, publish=(own,))
+    assert verifier.checks == 1
+    assert [call[-1] for call in bench.observer.of("ignored")] == [IgnoreReason.OWN] * 5
+    assert misbehaviour(bench, peer) == {}
+
+
+def test_a_replay_is_checked_once_and_ignored_each_time():
+    bench = signed(TopicRules(is_replay_checked=True), verifier=(verifier := Counting()))
+    peer = bench.member()
+    old, new = (AUTHOR.message(TOPIC, b"data", seqno) for seqno in (1, 2))
+    for copy in (new, *[old] * 5):
+        bench.say(peer, publish=(copy,))
+    assert verifier.checks == 2
+    assert [call[-1] for call in bench.observer.of("ignored")] == [IgnoreReason.REPLAY] * 5
+    assert bench.books.balance == 0
+
+
+@pytest.mark.parametrize("author", [Signer(KEY), AUTHOR], ids=["own", "replay"])
+def test_what_only_says_to_be_our_own_or_a_replay_is_charged_before_and_after_the_true_one(author: Signer):
+    bench = signed(TopicRules(is_replay_checked=True))
+    peer = bench.member()
+    bench.say(peer, publish=(AUTHOR.message(TOPIC, b"new", 2),))
+    original = author.message(TOPIC, b"data", 1)
+    for copy in (forged(original, b"other"), original, forged(original, b"other")):
+        bench.say(peer, publish=(copy,))
+    assert [call[-1] for call in bench.observer.of("rejected")] == [RejectReason.SIGNATURE] * 2
+    assert misbehaviour(bench, peer) == {Misbehaviour.INVALID_MESSAGE: 2}
+
+
+def test_what_finds_no_room_has_no_signature_checked():
+    rules = TopicRules(is_validated=True)
+    bench = signed(rules, params=GossipParams(validation_limit=1), verifier=(verifier := Counting()))
+    peer = bench.member()
+    for seqno in range(5):
+        bench.say(peer, publish=(AUTHOR.message(TOPIC, b"data", seqno),))
+    assert verifier.checks == 1
+    assert bench.observer.count("throttled") == 4
+
+
+def test_what_finds_no_room_keeps_a_promise_if_it_is_rightly_signed():
+    bench = signed(TopicRules(is_validated=True), params=GossipParams(validation_limit=1))
+    peer, teller = bench.member(), bench.outsider()
+    bench.say(peer, publish=(AUTHOR.message(TOPIC, b"data", 1),))
+    original = AUTHOR.message(TOPIC, b"data", 2)
+    bench.say(teller, ihave=((original.source or b"") + (original.seqno or b""),))
+    bench.sent(teller)
+
+    bench.say(peer, publish=(forged(original, b"other"),))
+    assert bench.observer.of("promise_kept") == []
+    assert misbehaviour(bench, peer) == {Misbehaviour.INVALID_MESSAGE: 1}
+
+    bench.say(teller, publish=(original,))
+    assert bench.observer.of("promise_kept") == [(teller,)]
+    assert bench.observer.count("throttled") == 1

@@ -1,12 +1,13 @@
 """What becomes of a received copy: from its receipt to its outcome.
 
 This is the common path of the node.  A copy is checked in the order of what the
-checks cost: topic, size, seen before, policy and signature, room to wait.  Only
+checks cost: topic, size, seen before, room to wait, signature.  Only
 then is the id marked as seen, so that a forged or throttled copy cannot keep
 the true one out.  The transform comes before the id, which may be made of what
 it makes; what it refuses is rejected when the signature was found right.
 """
 
+import hashlib
 from collections.abc import Callable, Sequence
 
 import attrs
@@ -49,6 +50,8 @@ class Intake:
     tickets: list[Ticket] = attrs.field(factory=list[Ticket])
     # Ids whose verdict was to reject: who sends them again is known.
     rejected: dict[bytes, None] = attrs.field(factory=dict[bytes, None])
+    # Hashes of whole copies that are of no use though rightly signed: repeated ones are not checked again.
+    useless: dict[bytes, None] = attrs.field(factory=dict[bytes, None])
 
     def __attrs_post_init__(self) -> None:
         self.takes_plain = self.policy is SignaturePolicy.STRICT_NO_SIGN
@@ -155,39 +158,64 @@ class Intake:
             self._on_duplicate(peer, message.topic, message_id, len(message.field), now_s)
             self.exchange.keep_promises(peer, message_id, now_s)
             return False
-        if self.policy is not SignaturePolicy.STRICT_NO_SIGN or not message.is_plain:
-            # Not marked as seen: a forged copy must not keep the true one out.
-            invalid = check(message, self.policy, self.verifier)
-            if invalid is not None:
-                is_wrong = invalid is Invalid.SIGNATURE_WRONG
-                reason = RejectReason.SIGNATURE if is_wrong else RejectReason.POLICY
-                self._reject(peer, message, message_id, reason, now_s)
-                return False
-            if (reason := self._unwelcome(topic, message)) is not None:
-                self.exchange.keep_promises(peer, message_id, now_s)
-                self.state.observer.ignored(
-                    peer.peer, message.topic, message_id, len(message.field), reason, now_s
-                )
-                return False
+        throttle = None
         if is_validated and data is not None:
             throttle = self.validation.refusal(peer.peer, message, data)
-            if throttle is not None:
-                # It came, as promised; that we have no room for it is not the peer's fault.
-                self.exchange.keep_promises(peer, message_id, now_s)
-                self.state.observer.throttled(
-                    peer.peer, message.topic, message_id, len(message.field), throttle, now_s
-                )
-                return False
+        if self.takes_plain:
+            is_checked = not message.is_plain
+        else:
+            # Without room a signature is not worth its check, but where a forged copy would keep a promise.
+            is_checked = throttle is None or message_id in self.exchange.promises.deadlines_s
+        if is_checked and not self._is_welcome(topic, peer, message, message_id, now_s):
+            return False
+        if throttle is not None:
+            # It came, as promised; that we have no room for it is not the peer's fault.
+            self.exchange.keep_promises(peer, message_id, now_s)
+            self.state.observer.throttled(
+                peer.peer, message.topic, message_id, len(message.field), throttle, now_s
+            )
+            return False
         return True
 
-    def _unwelcome(self, topic: Topic, message: Message) -> IgnoreReason | None:
-        """Rightly signed, and yet of no use: our own from before a restart, or a replay."""
+    def _is_welcome(
+        self, topic: Topic, peer: PeerState, message: Message, message_id: bytes, now_s: float
+    ) -> bool:
+        """Whether a copy is what the policy demands, and of use.
+
+        If not, its id is not marked as seen: a forged copy must not keep the true one out.
+        """
+        reason = self._uselessness(topic, message)
+        if reason is None:
+            return self._is_authentic(peer, message, message_id, now_s)
+        copy = hashlib.sha256(message.field).digest()
+        if copy not in self.useless:
+            if not self._is_authentic(peer, message, message_id, now_s):
+                return False
+            make_room(self.useless, self.state.params.rejected_limit)
+            self.useless[copy] = None
+        self.exchange.keep_promises(peer, message_id, now_s)
+        self.state.observer.ignored(peer.peer, message.topic, message_id, len(message.field), reason, now_s)
+        return False
+
+    def _is_authentic(self, peer: PeerState, message: Message, message_id: bytes, now_s: float) -> bool:
+        invalid = check(message, self.policy, self.verifier)
+        if invalid is None:
+            return True
+        reason = RejectReason.SIGNATURE if invalid is Invalid.SIGNATURE_WRONG else RejectReason.POLICY
+        self._reject(peer, message, message_id, reason, now_s)
+        return False
+
+    def _uselessness(self, topic: Topic, message: Message) -> IgnoreReason | None:
+        """Of no use even if it is rightly signed: our own from before a restart, or a replay."""
         if message.source == self.local_peer:
             return IgnoreReason.OWN
-        if topic.rules is None or not topic.rules.is_replay_checked:
+        if (
+            topic.rules is None
+            or not topic.rules.is_replay_checked
+            or not message.source
+            or not message.seqno
+        ):
             return None
-        assert message.source is not None
-        assert message.seqno is not None
         return IgnoreReason.REPLAY if self.authors.is_replay(message.source, message.seqno) else None
 
     # Outcomes.

@@ -156,7 +156,10 @@ class GossipParams:
         least=1,
     )
     rejected_limit: int = _number(
-        16_384, "Ids remembered as invalid, so that who repeats them is known.", least=1
+        16_384,
+        "Ids remembered as invalid, so that who repeats them is known; and as many copies that are our own "
+        "or replays, so that their signatures are checked once.",
+        least=1,
     )
     author_limit: int = _number(
         65_536, "Authors whose last sequence number is remembered, where replays are checked.", least=1
