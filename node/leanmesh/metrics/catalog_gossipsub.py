@@ -15,6 +15,19 @@ HEARTBEAT_BOUNDS_S = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025
 
 INCLUSION_REASONS = ("subscribed", "random", "outbound", "fanout", "opportunistic", "grafted_by_peer")
 CHURN_REASONS = ("disconnected", "bad_score", "pruned_by_peer", "unsubscribed", "excess")
+INVALID_REASONS = ("decode", "policy", "signature", "size")
+PENALTIES_BY_KIND = (
+    "invalid_message",
+    "graft_in_backoff",
+    "graft_flood",
+    "graft_direct",
+    "broken_promise",
+    "ihave_flood",
+    "iwant_flood",
+    "iwant_unsolicited",
+    "idontwant_flood",
+    "subscription_flood",
+)
 
 TOPIC_SUBSCRIPTION_STATUS = GaugeSpec(
     "gossipsub_topic_subscription_status",
@@ -118,6 +131,7 @@ INVALID = CounterSpec(
     "gossipsub_invalid_messages_total",
     "Messages that were refused before a validator saw them, by what was wrong.",
     labels=("network_id", "reason"),
+    fixed=(("reason", INVALID_REASONS),),
 )
 PUBLISHED = CounterSpec(
     "gossipsub_topic_msg_published_total",
@@ -162,6 +176,7 @@ PENALTIES = CounterSpec(
     "gossipsub_scoring_penalties_total",
     "Times that a peer lost score, by what for.",
     labels=("network_id", "penalty"),
+    fixed=(("penalty", PENALTIES_BY_KIND),),
 )
 PEERS_BY_SCORE = GaugeSpec(
     "gossipsub_peers_by_score",

@@ -63,7 +63,14 @@ class TransportMetrics:
 
     def __attrs_post_init__(self) -> None:
         self._peers = self.cells.gauge(lean.CONNECTED_PEERS)
-        for spec in (lean.PEER_CONNECTION_EVENTS, lean.PEER_DISCONNECTION_EVENTS, node.TRANSPORT_REFUSED):
+        for spec in (
+            lean.PEER_CONNECTION_EVENTS,
+            lean.PEER_DISCONNECTION_EVENTS,
+            node.DIALS,
+            node.HANDSHAKE,
+            node.TRANSPORT_BYTES,
+            node.TRANSPORT_REFUSED,
+        ):
             prime(self.cells, spec)
 
     def listening(self, address: object) -> None:
