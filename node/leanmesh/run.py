@@ -126,8 +126,9 @@ class Composition:
         self.metrics = AllNetworkMetrics(cells, self.node.networks, self.snapshotter.mark_outdated)
         self.snapshotter.refreshers.register("networks", self.metrics.refresh)
         self.snapshotter.refreshers.register("sinks", SinkMetrics(cells, self.node.sinks.books).refresh)
-        self.watchers = AllWatchers.build(settings.lag, settings.trace, self.snapshotter, cells)
         self.recordings = Recordings.build(settings.record, cells)
+        # Last, because it opens the trace's file: what fails before has nothing to close.
+        self.watchers = AllWatchers.build(settings.lag, settings.trace, self.snapshotter, cells)
 
     def build_network(self, params: NetworkParams) -> Network:
         """One network of the node, not yet running."""
@@ -178,6 +179,25 @@ class Composition:
                 network_id=params.network_id,
             )
 
+    async def stop(self, nursery: trio.Nursery) -> None:
+        """Stop what runs, as much as there is of it, and end the nursery, also when that cannot be done.
+
+        What is shielded in there ends here and nowhere else.
+        """
+        trace_file = self.watchers.trace_file
+        try:
+            with trio.move_on_after(self.settings.service.stop_timeout_s + STOP_GRACE_S, shield=True):
+                await self.node.stop()
+            if self.work is not None:
+                self.work.stop()
+        finally:
+            try:
+                if trace_file is not None:
+                    await trace_file.aclose()
+            finally:
+                self.node.close()
+                nursery.cancel_scope.cancel()
+
     def _check_descriptors(self, params: NetworkParams) -> None:
         """Say once when the networks on sockets may need more descriptors than there are."""
         if params.network_id in self.hosts or self._is_short_told:
@@ -215,21 +235,20 @@ async def open_node(
     context, the networks drain and say goodbye, within `stop_timeout_s`.
     """
     own_cells = Cells.anonymous() if cells is None else cells
-    composition = Composition(
-        settings or Settings(), own_cells, hosts or {}, seed, dict(keys or {}), sources or Sources()
-    )
-    node = composition.node
     try:
+        composition = Composition(
+            settings or Settings(), own_cells, hosts or {}, seed, dict(keys or {}), sources or Sources()
+        )
+        node = composition.node
         with ungrouped():
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(watch_loop, own_cells)
-                if composition.work is not None:
-                    await nursery.start(composition.work.run)
-                await nursery.start(composition.snapshotter.run)
-                trace_file = composition.watchers.trace_file
                 try:
-                    if trace_file is not None:
-                        await nursery.start(trace_file.run)
+                    nursery.start_soon(watch_loop, own_cells)
+                    if composition.work is not None:
+                        await nursery.start(composition.work.run)
+                    await nursery.start(composition.snapshotter.run)
+                    if composition.watchers.trace_file is not None:
+                        await nursery.start(composition.watchers.trace_file.run)
                     await nursery.start(node.run)
                     for params in composition.settings.network:
                         await node.start_network(params)
@@ -237,16 +256,7 @@ async def open_node(
                     await node.refresh_metrics()
                     yield node
                 finally:
-                    with trio.move_on_after(
-                        composition.settings.service.stop_timeout_s + STOP_GRACE_S, shield=True
-                    ):
-                        await node.stop()
-                    if composition.work is not None:
-                        composition.work.stop()
-                    if trace_file is not None:
-                        await trace_file.aclose()
-                    node.close()
-                    nursery.cancel_scope.cancel()
+                    await composition.stop(nursery)
     finally:
         if cells is None:
             own_cells.close()

@@ -8,6 +8,7 @@ import trio
 from leanmesh.errors import LocalError
 from leanmesh.gossip.router import Router
 from leanmesh.run import open_node
+from leanmesh.service.node import Node
 from leanmesh.service.params import NetworkParams, ServiceParams
 from leanmesh.settings import Settings
 from leanmesh.transport.errors import ListenFailed
@@ -217,6 +218,34 @@ async def test_a_node_that_is_cancelled_says_goodbye_and_sends_what_is_queued(
     topic = nodes[1].network().live.gossip.router.view.topic(TOPIC)
     assert topic is not None
     assert topic.backoff_until_s == {}
+
+
+async def test_a_node_may_be_stopped_by_many_at_once_whatever_moment_each_comes(autojump_clock):
+    async with (
+        open_node(Settings(network=tuple(params(number) for number in range(3))), hosts=hosts(3)) as node,
+        trio.open_nursery() as nursery,
+    ):
+        for _ in range(60):
+            nursery.start_soon(node.stop)
+            await trio.lowlevel.checkpoint()
+    assert list(node.networks) == []
+
+
+async def test_a_node_whose_stop_breaks_ends_all_the_same(autojump_clock, monkeypatch: pytest.MonkeyPatch):
+    async def broken(_: Node) -> None:
+        raise ZeroDivisionError("a bug of ours")
+
+    async def end_it_too_late(node: Node) -> None:
+        await trio.sleep(1000)
+        node.close()
+
+    monkeypatch.setattr(Node, "stop", broken)
+    async with trio.open_nursery() as nursery:
+        with pytest.raises(ZeroDivisionError):
+            async with open_node(Settings(network=(params(0),)), hosts=hosts(1)) as node:
+                nursery.start_soon(end_it_too_late, node)
+        assert trio.current_time() < 1000
+        nursery.cancel_scope.cancel()
 
 
 async def test_a_stop_waits_for_a_stuck_peer_no_longer_than_stated(autojump_clock, nodes: Nodes):

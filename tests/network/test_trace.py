@@ -10,7 +10,7 @@ from leanmesh.errors import LocalError
 from leanmesh.metrics.sample import Series
 from leanmesh.run import open_node
 from leanmesh.service.node import Node
-from leanmesh.service.params import NetworkParams, TraceParams
+from leanmesh.service.params import NetworkParams, RecordParams, TraceParams
 from leanmesh.settings import Settings
 from leanmesh.transport.memory import MemoryNetwork
 
@@ -86,3 +86,39 @@ async def test_a_trace_that_cannot_be_written_stops_the_start(tmp_path: Path):
     with pytest.raises(LocalError, match=r"the trace cannot be written to .*/no/folder: No such file"):
         async with open_node(settings):
             pass
+
+
+def open_files(path: Path) -> int:
+    return sum(link.resolve() == path for link in Path("/proc/self/fd").iterdir())
+
+
+async def test_a_node_that_cannot_record_leaves_no_trace_open(tmp_path: Path):
+    path, no_folder = tmp_path / "trace.jsonl", tmp_path / "file"
+    no_folder.touch()
+    settings = Settings(
+        network=networks()[:1], trace=TraceParams(file=str(path)), record=RecordParams(folder=str(no_folder))
+    )
+    with pytest.raises(LocalError, match="nothing can be recorded"):
+        async with open_node(settings):
+            pass
+    assert open_files(path) == 0
+
+
+@pytest.mark.parametrize("turns", range(24))
+async def test_a_start_that_is_cancelled_ends_and_leaves_no_trace_open(tmp_path: Path, turns: int):
+    path = tmp_path / "trace.jsonl"
+    hosts = {0: MemoryNetwork().host("10.0.0.1")}
+    settings = Settings(network=networks()[:1], trace=TraceParams(file=str(path)))
+
+    async def cancel(scope: trio.CancelScope) -> None:
+        for _ in range(turns):
+            await trio.lowlevel.checkpoint()
+        scope.cancel()
+
+    async with trio.open_nursery() as nursery:
+        with trio.CancelScope() as scope:
+            nursery.start_soon(cancel, scope)
+            async with open_node(settings, hosts=hosts):
+                await trio.sleep_forever()
+    assert scope.cancelled_caught
+    assert open_files(path) == 0

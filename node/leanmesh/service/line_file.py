@@ -52,7 +52,8 @@ class LineFile:
     _is_writing: bool = attrs.field(default=False, init=False)
     _is_closing: bool = attrs.field(default=False, init=False)
     _has_ended: trio.Event = attrs.field(factory=trio.Event, init=False)
-    _scope: trio.CancelScope | None = attrs.field(default=None, init=False)
+    _has_begun: bool = attrs.field(default=False, init=False)
+    _scope: trio.CancelScope = attrs.field(factory=lambda: trio.CancelScope(shield=True), init=False)
     _news: trio.lowlevel.ParkingLot = attrs.field(factory=trio.lowlevel.ParkingLot, init=False)
 
     def put(self, line: bytes, *, is_last: bool = False) -> bool:
@@ -81,9 +82,12 @@ class LineFile:
         Cancellation from outside does not end it: the last lines are those that tell how
         the node ended.  Whoever calls this must call `aclose`, or it never returns.
         """
+        self._has_begun = True
         try:
-            with trio.CancelScope(shield=True) as self._scope:
-                task_status.started()
+            task_status.started()
+            # A start that is cancelled waits for this to end, and its caller cannot call `aclose` yet.
+            await trio.lowlevel.checkpoint()
+            with self._scope:
                 while self._lines or not self._is_closing:
                     if not self._lines:
                         await self._news.park()
@@ -91,17 +95,20 @@ class LineFile:
                     await trio.sleep(GATHER_S)
                     await self._write_queued()
         finally:
-            self._has_ended.set()
-            if not self._is_writing:
-                # Else a thread still needs it, for as long as the disk keeps it waiting.
-                os.close(self._descriptor)
+            self._end()
+
+    def _end(self) -> None:
+        self._has_ended.set()
+        if not self._is_writing:
+            # Else a thread still needs it, for as long as the disk keeps it waiting.
+            os.close(self._descriptor)
 
     async def aclose(self) -> bool:
         """Write what is left and end `run`, within CLOSE_TIMEOUT_S: a disk may hang.  False when it did."""
         self._is_closing = True
         self._news.unpark_all()
-        if self._scope is None:
-            return True
+        if not self._has_begun and not self._has_ended.is_set():
+            self._end()
         with trio.move_on_after(CLOSE_TIMEOUT_S, shield=True):
             await self._has_ended.wait()
         self._scope.cancel()

@@ -127,7 +127,9 @@ class Node:
 
     async def stop_network(self, network_id: int) -> None:
         """Stop one network cleanly."""
-        network = self.network(network_id)
+        await self._stop_network(self.network(network_id))
+
+    async def _stop_network(self, network: Network) -> None:
         await network.stop()
         self._forget(network)
 
@@ -140,8 +142,9 @@ class Node:
         """Stop all networks and sinks cleanly, side by side."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self.sinks.stop)
-            for network_id in tuple(self._networks):
-                nursery.start_soon(self.stop_network, network_id)
+            # Not by their ids: by its turn somebody else may have stopped one of them.
+            for network in tuple(self._networks.values()):
+                nursery.start_soon(self._stop_network, network)
 
     async def _supervise(
         self, network: Network, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
