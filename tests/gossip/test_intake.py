@@ -212,3 +212,26 @@ def test_what_finds_no_room_keeps_a_promise_if_it_is_rightly_signed():
     bench.say(teller, publish=(original,))
     assert bench.observer.of("promise_kept") == [(teller,)]
     assert bench.observer.count("throttled") == 1
+
+
+# Judged twice.
+
+
+def test_nobody_is_charged_for_the_first_verdict_on_a_message_that_is_judged_anew():
+    rules = TopicRules(message_id=sha256_of_data, is_validated=True)
+    bench = OneRouter(rules=lambda topic: rules)
+    source, meanwhile, after = bench.member(), bench.member(), bench.member()
+    bench.say(source, publish=(message(b"early"),))
+    (ticket,) = bench.router.take_tickets()
+    bench.router.on_verdict(ticket, Verdict.REJECT, bench.now_s)
+    bench.beat(130)
+    assert bench.router.view.seen_ids == 0
+
+    bench.say(source, publish=(message(b"early"),))
+    bench.say(meanwhile, publish=(message(b"early"),))
+    (ticket,) = bench.router.take_tickets()
+    bench.router.on_verdict(ticket, Verdict.ACCEPT, bench.now_s)
+    bench.say(after, publish=(message(b"early"),))
+
+    assert bench.data == [b"early"]
+    assert [misbehaviour(bench, peer) for peer in (meanwhile, after)] == [{}, {}]

@@ -94,6 +94,9 @@ class Intake:
         if data is None:
             self._reject_undecodable(peer, message, message_id, now_s)
             return
+        if self.rejected:
+            # Forgotten and judged anew: who sends it too is not charged for the verdict of old.
+            self.rejected.pop(message_id, None)
         if evicted := exchange.seen.add(message_id, now_s):
             observer.turned_away(Table.SEEN, evicted, now_s)
         observer.first_seen(peer_id, name, message_id, size, now_s)
