@@ -6,8 +6,10 @@ import zlib
 import attrs
 import pytest
 from gossip.one_router import TOPIC, OneRouter, message
+from leanmesh.contain import ContainedErrors
+from leanmesh.errors import LocalError
 from leanmesh.gossip import entries
-from leanmesh.gossip.message_id import sha256_of_data
+from leanmesh.gossip.message_id import NoMessageId, sha256_of_data
 from leanmesh.gossip.observer import IgnoreReason, Misbehaviour, RejectReason, ThrottleReason
 from leanmesh.gossip.params import GossipParams
 from leanmesh.gossip.rpc import Message
@@ -212,6 +214,34 @@ def test_what_finds_no_room_keeps_a_promise_if_it_is_rightly_signed():
     bench.say(teller, publish=(original,))
     assert bench.observer.of("promise_kept") == [(teller,)]
     assert bench.observer.count("throttled") == 1
+
+
+# Functions of others.
+
+
+def test_a_message_whose_id_cannot_be_made_is_ignored_and_the_error_counted():
+    """As a shell does that takes the function from its user."""
+    errors = ContainedErrors()
+
+    def users(copy: Message, content: bytes | None) -> bytes:
+        return b"%d" % int(copy.data)
+
+    def contained(copy: Message, content: bytes | None) -> bytes:
+        with errors.contain("message id"):
+            return users(copy, content)
+        raise NoMessageId(f"message id of {copy.topic}")
+
+    bench = OneRouter(rules=lambda topic: TopicRules(message_id=contained))
+    peer = bench.member()
+    bench.say(peer, publish=(message(b"no number"), message(b"7")))
+    assert bench.data == [b"7"]
+    assert errors.counts == {"message id": 1}
+    size = len(message(b"no number").field)
+    assert bench.observer.of("ignored") == [(peer, TOPIC, None, size, IgnoreReason.NO_ID)]
+    assert misbehaviour(bench, peer) == {}
+    assert bench.books.balance == 0
+    with pytest.raises(LocalError):
+        bench.router.publish(TOPIC, b"no number", bench.now_s)
 
 
 # Judged twice.

@@ -15,6 +15,7 @@ import attrs
 from leanmesh.gossip.authors import Authors
 from leanmesh.gossip.exchange import Exchange
 from leanmesh.gossip.forward import Forward
+from leanmesh.gossip.message_id import NoMessageId
 from leanmesh.gossip.observer import IgnoreReason, Misbehaviour, RejectReason, Table
 from leanmesh.gossip.oldest import make_room
 from leanmesh.gossip.outbox import Drop
@@ -74,10 +75,14 @@ class Intake:
             observer.oversized(peer_id, name, size, now_s)
             return
         copy_key = None
-        if rules.transform is None:
-            message_id = rules.message_id(message, data)
-        else:
-            copy_key, message_id, data = self._transform(rules, message)
+        try:
+            if rules.transform is None:
+                message_id = rules.message_id(message, data)
+            else:
+                copy_key, message_id, data = self._transform(rules, message)
+        except NoMessageId:
+            observer.ignored(peer_id, name, None, size, IgnoreReason.NO_ID, now_s)
+            return
         exchange = self.exchange
         if message_id in exchange.seen.first_seen_s:
             self._on_duplicate(peer, name, message_id, size, now_s)

@@ -9,13 +9,23 @@ from collections.abc import Callable
 
 import attrs
 
+from leanmesh.errors import LocalError
 from leanmesh.gossip.rpc import Message
+
+
+class NoMessageId(LocalError):
+    """A message-id function cannot answer.  Our own fault, whatever the message is: nobody is charged."""
+
 
 MessageIdFunction = Callable[[Message, bytes | None], bytes]
 """Computes the id of a message, out of its topic, data, author and sequence number alone.
 
 The second argument is what the topic's transform made of the data: the data itself when there is no
 transform, None when the transform refused it.
+
+It is asked about whatever peers send.  A copy for which it raises `NoMessageId` is ignored; anything else
+it raises comes out of the router.  So a shell that takes functions from its users contains what they raise,
+counts it, and raises this in its place.
 """
 
 

@@ -66,6 +66,7 @@ class IgnoreReason(StrEnum):
     REPLAY = "replay"
     OWN = "own"
     LEFT = "left"
+    NO_ID = "no_id"
 
 
 class ThrottleReason(StrEnum):
@@ -189,7 +190,7 @@ class Observer:
         reason: IgnoreReason,
         now_s: float,
     ) -> None:
-        """A copy was put aside without blame."""
+        """A copy was put aside without blame.  The id is None when it could not be told."""
 
     def throttled(
         self,
