@@ -182,11 +182,23 @@ async def _recycle(supervisor: Supervisor, request: Request) -> Response:
     """Replace the workers that `?worker=N`, also repeated, names; all without it."""
     await trio.lowlevel.checkpoint()
     try:
-        numbers = [int(text) for text in parse_qs(request.query, max_num_fields=64).get("worker", [])]
-        chosen = supervisor.recycle("the API", *numbers)
+        chosen = supervisor.recycle("the API", *_numbers(request.query))
     except (ValueError, LocalError) as error:
         return error_response(HTTPStatus.BAD_REQUEST, f"?worker=N names no worker: {error}")
     return json_response({"recycling": chosen}, HTTPStatus.ACCEPTED)
+
+
+def _numbers(query: str) -> list[int]:
+    """The workers that a query names.  ValueError for one that says anything else: nothing stands for all."""
+    fields = parse_qs(query, keep_blank_values=True, max_num_fields=64)
+    numbers = fields.pop("worker", [])
+    if fields:
+        raise ValueError(
+            f"{next(iter(fields))!r} is unknown here; write ?worker=N, or nothing for all workers"
+        )
+    if "" in numbers:
+        raise ValueError("the number is missing; leave ?worker out for all workers")
+    return [int(text) for text in numbers]
 
 
 # The worker's side.
