@@ -181,6 +181,25 @@ def test_secrets_are_never_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ]
 
 
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("nats://node:pearl@host", "nats://(hidden)@host"),
+        ("nats://node:pe/arl@host", "nats://(hidden)@host"),
+        ("nats://node:pe@arl@host", "nats://(hidden)@host"),
+        ("nats://node:pe,arl@host", "nats://(hidden)@host"),
+        ("nats:/node:pearl@host", "(hidden)@host"),
+        ("node:pearl@host", "(hidden)@host"),
+        ("node:pearl@host,node:arlpe@other", "(hidden)@other"),
+        ("tls://one:4222, tls://node:pearl@two", "tls://one:4222,tls://(hidden)@two"),
+        ("tls://pearl@one,tls://node:pearl@two", "tls://(hidden)@one,tls://(hidden)@two"),
+    ],
+)
+def test_the_refusal_of_a_url_with_a_secret_does_not_show_it(url: str, shown: str):
+    (problem,) = problems(flags={"nats.0.url": ("--nats", url)})
+    assert problem.startswith(f'--nats: nats.0.url = "{shown}": the url holds a user or a secret')
+
+
 def test_lists_choices_and_nested_tables_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     @attrs.frozen(kw_only=True)
     class Inner:

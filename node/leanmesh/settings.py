@@ -31,8 +31,10 @@ from leanmesh.web.params import WebParams
 ENVIRONMENT_PREFIX = "LEANMESH_"
 DEFAULT = "default"
 SECRET_WORDS = ("secret", "password", "token", "private_key")
-# What stands in a url before its host.
-_USER_OF_URL = re.compile(r"//[^/@]*@")
+# What stands in a url before its host: all up to the last @, for a secret may hold any character.
+_USER_OF_URL = re.compile(r"^([\w+.-]*://)?.*@", re.DOTALL)
+# Between the urls of a list; other commas may be a secret's.
+_NEXT_URL = re.compile(r",(?=\s*[\w+.-]+://)")
 
 
 @attrs.frozen(kw_only=True)
@@ -312,7 +314,18 @@ def _is_secret(key: str) -> bool:
 
 
 def _shown(key: str, value: object) -> str:
-    return "(hidden)" if _is_secret(key) else _USER_OF_URL.sub("//(hidden)@", _toml_value(value))
+    return "(hidden)" if _is_secret(key) else _toml_value(_without_users(key, value))
+
+
+def _without_users(key: str, value: object) -> object:
+    """A value without the secrets in its urls."""
+    if isinstance(value, list | tuple):
+        return [_without_users(key, item) for item in cast("list[object]", value)]
+    text = str(value)
+    if "@" not in text or not ("://" in text or key.endswith("url")):
+        return value
+    parts = (part.strip() for part in _NEXT_URL.split(text))
+    return ",".join(_USER_OF_URL.sub(r"\1(hidden)@", part) for part in parts)
 
 
 def _toml_value(value: object) -> str:

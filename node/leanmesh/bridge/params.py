@@ -87,6 +87,12 @@ class NatsParams:
         return tuple(url.strip() for url in self.url.split(","))
 
     def __attrs_post_init__(self) -> None:
+        if "@" in self.url:
+            # Not shown: it would stand in the log.
+            raise LocalError(
+                "the url holds a user or a secret, which would be seen in logs and process lists; set user "
+                "and password or token in the environment, or secret_file or credentials_file"
+            )
         for url in self.urls:
             _check_url(url)
         if not self.name or not _STREAM.fullmatch(self.stream):
@@ -119,14 +125,7 @@ def _check_url(url: str) -> None:
     try:
         parts = urlsplit(url)
         is_valid = parts.scheme in SCHEMES and bool(parts.hostname) and parts.port != 0
-        has_secret = parts.username is not None or parts.password is not None
     except ValueError:
-        is_valid, has_secret = False, "@" in url
-    if has_secret or "@" in url:
-        # Not shown: it would stand in the log.
-        raise LocalError(
-            "the url holds a user or a secret, which would be seen in logs and process lists; set user and "
-            "password or token in the environment, or secret_file or credentials_file"
-        )
+        is_valid = False
     if not is_valid:
         raise LocalError(f"{url!r} is no address of a NATS server; write nats://HOST:PORT or tls://HOST:PORT")
