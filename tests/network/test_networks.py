@@ -135,6 +135,36 @@ async def test_a_network_whose_task_fails_is_started_again_loudly(
     nodes[2].contained.counts.clear()
 
 
+@pytest.mark.parametrize("step", ["close", "remove_peer"])
+async def test_a_network_whose_core_breaks_once_more_while_it_is_cleared_away_comes_back_and_keeps_its_counts(
+    autojump_clock, nodes: Nodes, failing_heartbeats, monkeypatch: pytest.MonkeyPatch, step: str
+):
+    await nodes.start_all(2)
+    await nodes.wait_for_meshes(1)
+    for number in range(50):
+        await nodes[1].publish(TOPIC, b"%d" % number, written_by=1)
+    broken, done = [nodes.peer(1)], getattr(Router, step)
+
+    def break_once(router: Router, *args) -> None:
+        if router.local_peer in broken:
+            # One copy waits that nobody will write.
+            router.publish(TOPIC, b"too late", trio.current_time())
+            broken.clear()
+            raise KeyError("a bug of ours, once more")
+        done(router, *args)
+
+    monkeypatch.setattr(Router, step, break_once)
+    failing_heartbeats[nodes.peer(1)] = 1
+    await eventually(lambda: not broken)
+    await eventually(lambda: nodes[1].network().life)
+    await nodes.wait_for_meshes(1)
+
+    assert nodes[1].restarts == {0: 1}
+    await check_books(nodes[1])
+    assert nodes[1].metric("leanmesh_messages_total", "outbound", "written") == 50
+    nodes[1].contained.counts.clear()
+
+
 async def test_a_network_that_fails_again_and_again_waits_longer_each_time_and_can_be_stopped(
     autojump_clock, failing_heartbeats
 ):

@@ -264,10 +264,14 @@ class GossipService:
             # Its topics were said to a state that is gone; on a new stream it says them again.
             del self._readers[peer]
             reader.scope.cancel()
-        self.router.remove_peer(peer, trio.current_time())
-        self.metrics.outbox_closed(link.outbox)
-        self._awaited.on_gone(peer)
-        self._changes.unpark_all()
+        try:
+            self.router.remove_peer(peer, trio.current_time())
+        finally:
+            # Also when the core breaks: what was written to the peer stays counted, and what was not is lost.
+            link.outbox.close()
+            self.metrics.outbox_closed(link.outbox)
+            self._awaited.on_gone(peer)
+            self._changes.unpark_all()
         self._after_pass()
 
     def on_connection_closed(self) -> None:

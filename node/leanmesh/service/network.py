@@ -209,11 +209,14 @@ class Network:
                 await self._part(life)
                 nursery.cancel_scope.cancel()
         finally:
-            if self.life is not None:
-                self.life.gossip.router.close(trio.current_time())
+            try:
+                if self.life is not None:
+                    self.life.gossip.router.close(trio.current_time())
+            finally:
+                # Also when a core that has broken breaks here again: the next life needs the place.
+                self.life = None
+                self.metrics.stop()
                 self.watchers.close(trio.current_time())
-            self.life = None
-            self.metrics.stop()
 
     async def stop(self) -> None:
         """Stop cleanly: send what is queued, say go-away, disconnect; no PRUNE.  Waits until it is done."""
