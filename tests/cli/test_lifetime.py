@@ -60,3 +60,14 @@ def test_a_second_interrupt_does_not_wait(first: signal.Signals):
         assert process.stdout.readline() == "ending\n"
         process.send_signal(signal.SIGINT)
         assert process.wait(timeout=30) == 130
+
+
+@pytest.mark.parametrize("first", [signal.SIGINT, signal.SIGTERM])
+def test_a_later_request_to_terminate_leaves_the_clean_end_alone(first: signal.Signals):
+    with service(60, 1) as process:
+        process.send_signal(first)
+        assert process.stdout.readline() == "ending\n"
+        for _ in range(3):
+            process.send_signal(signal.SIGTERM)
+        assert process.stdout.read() == "ended\n"
+        assert process.wait(timeout=30) == 0

@@ -3,7 +3,7 @@
 import os
 import signal
 from collections.abc import Awaitable, Callable, Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from types import FrameType
 from typing import cast
@@ -46,7 +46,7 @@ def run_command(service: Callable[[], Awaitable[None]], main_part: MainPart | No
         trio.run(run_until_stopped, service, main_part or MainPart())
     except BaseExceptionGroup as group:
         cause = _single_cause(group)
-        if isinstance(cause, NodeError | BrokenPipeError):
+        if isinstance(cause, NodeError | OSError):
             raise cause from None
         raise
 
@@ -62,24 +62,34 @@ def _single_cause(error: BaseException) -> BaseException:
 async def run_until_stopped(service: Callable[[], Awaitable[None]], main_part: MainPart) -> None:
     """Run a service; SIGTERM or Ctrl-C ends its main part, and its clean end is a success.
 
-    A second Ctrl-C does not wait for that end: the process exits with 130.
+    A Ctrl-C after that does not wait for that end: the process exits with 130.  A later
+    SIGTERM changes nothing, for who stops many processes at once may ask each of them twice.
+    The process's handlers stay when this returns: from here on it only ends.
     """
     async with trio.open_nursery() as nursery:
-        await nursery.start(_stop_on_signal, partial(main_part.stop, nursery.cancel_scope))
+        _stop_on_signal(partial(main_part.stop, nursery.cancel_scope))
         await service()
         nursery.cancel_scope.cancel()
 
 
-async def _stop_on_signal(
-    stop: Callable[[], None], *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
-) -> None:
-    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
-        task_status.started()
-        async for _ in signals:
-            break
-    signal.signal(signal.SIGINT, _leave_at_once)
-    stop()
+def _stop_on_signal(stop: Callable[[], None]) -> None:
+    """Have the first signal call `stop` in Trio's loop.
 
+    Handlers of our own, not Trio's receiver: that one gives the signals back when its
+    block ends, and a service that hangs could not be left.
+    """
+    in_trio = trio.lowlevel.current_trio_token()
+    is_stopping = False
 
-def _leave_at_once(signal_number: int, frame: FrameType | None) -> None:
-    os._exit(INTERRUPTED)
+    def handle(number: int, frame: FrameType | None) -> None:
+        nonlocal is_stopping
+        if is_stopping and number == signal.SIGINT:
+            os._exit(INTERRUPTED)
+        if not is_stopping:
+            is_stopping = True
+            # When the loop has ended there is nothing left to stop.
+            with suppress(trio.RunFinishedError):
+                in_trio.run_sync_soon(stop)
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, handle)

@@ -20,9 +20,6 @@ from leanmesh.workers import run_worker
 def worker(channel: int, cells: int, supervisor: int, log_format: str, *, quiet: bool) -> None:
     """Run networks for the process SUPERVISOR, told over the descriptor CHANNEL, counted in CELLS."""
     log_to_output(log_format, has_events=not quiet)
-    # The first one stops us cleanly, as everywhere.  Here more may follow: systemd asks all
-    # processes of a service to stop, and then the supervisor asks us, too.
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     # To the supervisor it means something, and whoever sends it by name means that one.
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     run_command(partial(run_worker, channel, cells, supervisor))
