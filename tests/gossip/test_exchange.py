@@ -235,6 +235,17 @@ def test_a_promise_is_kept_whoever_sends_the_message():
     assert bench.observer.of("promise_broken") == []
 
 
+def test_a_promise_ends_when_we_leave_its_topic():
+    bench = OneRouter()
+    peer = bench.outsider()
+    bench.say(peer, ihave=(id_of(b"data"),))
+    bench.sent(peer)
+    bench.router.unsubscribe(TOPIC, bench.now_s)
+    bench.say(peer, publish=(message(b"data"),))
+    bench.beat(5)
+    assert misbehaviour(bench, peer) == {}
+
+
 def test_promises_are_bounded():
     bench = OneRouter(GossipParams(promise_limit=2))
     peer = bench.outsider()

@@ -38,20 +38,26 @@ def test_a_message_put_twice_is_kept_once():
 
 def test_promises_are_counted_down_however_they_end():
     promises = Promises(limit=3)
-    promises.add(ONE, b"kept", 1.0)
-    promises.add(ONE, b"kept", 9.0)
-    promises.add(OTHER, b"kept", 1.0)
-    promises.add(ONE, b"broken", 1.0)
+    promises.add(ONE, b"kept", "topic", 1.0)
+    promises.add(ONE, b"kept", "topic", 9.0)
+    promises.add(OTHER, b"kept", "topic", 1.0)
+    promises.add(ONE, b"broken", "topic", 1.0)
     assert promises.count == 3
-    promises.add(OTHER, b"broken", 1.0)
+    promises.add(OTHER, b"broken", "topic", 1.0)
     assert (promises.count, promises.turned_away) == (3, 1)
     assert promises.fulfil(b"kept") == [ONE, OTHER]
     assert promises.count == 1
     assert promises.take_broken(0.9) == {}
     assert promises.take_broken(1.0) == {ONE: [b"broken"]}
-    promises.add(ONE, b"gone", 1.0)
+    promises.add(ONE, b"gone", "topic", 1.0)
     promises.forget(ONE)
-    assert (promises.count, promises.deadlines_s) == (0, {})
+    promises.add(ONE, b"left", "topic", 1.0)
+    promises.add(OTHER, b"left", "topic", 1.0)
+    promises.add(ONE, b"stays", "another", 1.0)
+    promises.forget_topic("topic")
+    assert promises.count == 1
+    assert promises.fulfil(b"stays") == [ONE]
+    assert (promises.count, promises.deadlines_s, promises.topics) == (0, {}, {})
 
 
 def test_a_ticket_that_is_closed_gives_back_all_it_held():

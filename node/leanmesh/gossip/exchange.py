@@ -52,17 +52,19 @@ class Exchange:
             if peer.ihave_heard % params.ihave_messages_limit == 0:
                 self.state.misbehaved(peer, Misbehaviour.IHAVE_FLOOD, now_s)
             return
-        wanted = self._unseen(advertised)
+        unseen = self._unseen(advertised)
         budget = params.ihave_ids_limit - peer.iwant_asked
-        if not wanted or budget <= 0:
+        if not unseen or budget <= 0:
             return
+        wanted = list(unseen)
         if len(wanted) > budget:
             wanted = self.state.generator.sample(wanted, budget)
         wanted = peer.outbox.iwant(wanted)
         if not wanted:
             return
         peer.iwant_asked += len(wanted)
-        self._expect(peer, wanted, now_s)
+        watched = self.state.generator.choice(wanted)
+        self._expect(peer, watched, unseen[watched], now_s)
         self.state.observer.iwant_sent(peer.peer, wanted, now_s)
 
     def on_iwant(self, peer: PeerState, wanted: Sequence[bytes], now_s: float) -> None:
@@ -237,19 +239,19 @@ class Exchange:
             if said := peer.outbox.ihave(name, ids):
                 self.state.observer.ihave_sent(peer.peer, name, ids[:said], now_s)
 
-    def _unseen(self, advertised: Sequence[IHave]) -> list[bytes]:
+    def _unseen(self, advertised: Sequence[IHave]) -> dict[bytes, str]:
+        """What we have not seen of the topics we take, and of which it is."""
         seen, topics = self.seen.first_seen_s, self.state.topics
-        wanted: dict[bytes, None] = {}
+        wanted: dict[bytes, str] = {}
         for have in advertised:
             topic = topics.get(have.topic)
             if topic is not None and topic.is_joined:
-                wanted.update((id_, None) for id_ in have.message_ids if id_ not in seen)
-        return list(wanted)
+                wanted.update((id_, topic.name) for id_ in have.message_ids if id_ not in seen)
+        return wanted
 
-    def _expect(self, peer: PeerState, wanted: list[bytes], now_s: float) -> None:
+    def _expect(self, peer: PeerState, message_id: bytes, topic: str, now_s: float) -> None:
         turned_away = self.promises.turned_away
-        watched = self.state.generator.choice(wanted)
-        self.promises.add(peer.peer, watched, now_s + self.state.params.iwant_followup_s)
+        self.promises.add(peer.peer, message_id, topic, now_s + self.state.params.iwant_followup_s)
         if self.promises.turned_away != turned_away:
             self.state.observer.turned_away(Table.PROMISES, 1, now_s)
 

@@ -16,10 +16,12 @@ class Promises:
     limit: int
     # Public for reading: the router asks it once for every first copy.
     deadlines_s: dict[bytes, dict[PeerId, float]] = attrs.field(factory=dict[bytes, dict[PeerId, float]])
+    # Of which topic they are.
+    topics: dict[bytes, str] = attrs.field(factory=dict[bytes, str])
     count: int = 0
     turned_away: int = 0
 
-    def add(self, peer: PeerId, message_id: bytes, deadline_s: float) -> None:
+    def add(self, peer: PeerId, message_id: bytes, topic: str, deadline_s: float) -> None:
         """Watch one id.  A second request to the same peer does not extend its time."""
         by_peer = self.deadlines_s.get(message_id)
         if by_peer is not None and peer in by_peer:
@@ -29,6 +31,7 @@ class Promises:
             return
         if by_peer is None:
             by_peer = self.deadlines_s[message_id] = {}
+            self.topics[message_id] = topic
         by_peer[peer] = deadline_s
         self.count += 1
 
@@ -37,6 +40,7 @@ class Promises:
         by_peer = self.deadlines_s.pop(message_id, None)
         if by_peer is None:
             return []
+        del self.topics[message_id]
         self.count -= len(by_peer)
         return list(by_peer)
 
@@ -51,7 +55,7 @@ class Promises:
                 broken.setdefault(peer, []).append(message_id)
             self.count -= len(late)
             if not by_peer:
-                del self.deadlines_s[message_id]
+                self._drop(message_id)
         return broken
 
     def forget(self, peer: PeerId) -> None:
@@ -61,4 +65,14 @@ class Promises:
             del by_peer[peer]
             self.count -= 1
             if not by_peer:
-                del self.deadlines_s[message_id]
+                self._drop(message_id)
+
+    def forget_topic(self, topic: str) -> None:
+        """We left a topic, and do not look at what comes of it: nobody can show that he kept his word."""
+        for message_id in [id_ for id_, known in self.topics.items() if known == topic]:
+            self.count -= len(self.deadlines_s[message_id])
+            self._drop(message_id)
+
+    def _drop(self, message_id: bytes) -> None:
+        del self.deadlines_s[message_id]
+        del self.topics[message_id]

@@ -260,6 +260,7 @@ class Router:
         if known is None or not known.is_joined:
             return
         self._intake.on_left(topic, now_s)
+        self._exchange.promises.forget_topic(topic)
         self._mesh.leave(known, now_s)
         known.is_joined = False
         known.rules = None
