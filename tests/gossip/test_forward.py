@@ -156,6 +156,17 @@ def test_flood_publishing_reaches_every_peer_of_the_topic():
     assert bench.observer.of("published")[0][:2] == (TOPIC, id_of(b"data"))
 
 
+def test_a_floodsub_peer_is_sent_nothing_while_its_score_is_below_the_threshold():
+    scores = SetScores()
+    bench = OneRouter(scores=scores)
+    flood, source = bench.peer(protocol="/floodsub/1.0.0"), bench.member()
+    for score, data, sent in ((0, b"1", [b"1"]), (-51, b"2", []), (-50, b"3", [b"3"])):
+        scores.scores[flood] = score
+        bench.beat()
+        bench.say(source, publish=(message(data),))
+        assert bench.sent_data(flood) == sent
+
+
 def test_without_flood_publishing_the_mesh_and_floodsub_peers_are_reached():
     bench = OneRouter(PARAMS)
     members = [bench.member() for _ in range(8)]

@@ -58,7 +58,7 @@ class Heartbeat:
         self.intake.give_up_late(now_s)
         self._settle_accounts()
         for peer in state.peers.values():
-            peer.score = self.scores.score(peer.peer, now_s)
+            self._note_score(peer, self.scores.score(peer.peer, now_s))
             self._tend_outbox(peer, now_s)
         self._maintain_meshes(now_s)
         self.fanout.maintain(now_s)
@@ -67,6 +67,14 @@ class Heartbeat:
         self.exchange.seen.expire(now_s)
         if state.tick % _BACKOFF_SWEEP_TICKS == 0:
             self._sweep_backoffs(now_s)
+
+    def _note_score(self, peer: PeerState, score: float) -> None:
+        threshold = self.state.params.publish_threshold
+        if not peer.is_gossiping and (score < threshold) is not (peer.score < threshold):
+            # No mesh decides whether a floodsub peer is sent what is passed on: its score alone does.
+            for name in peer.topics:
+                self.state.topics[name].targets = None
+        peer.score = score
 
     def _tend_outbox(self, peer: PeerState, now_s: float) -> None:
         outbox = peer.outbox
