@@ -235,10 +235,10 @@ def test_idontwant_memory_is_bounded_and_the_newest_count():
     assert ("unwanted", 1) in bench.observer.of("turned_away")
 
 
-@pytest.mark.parametrize("protocol", ["/meshsub/1.0.0", "/meshsub/1.1.0"])
+@pytest.mark.parametrize("protocol", ["/floodsub/1.0.0", "/meshsub/1.0.0", "/meshsub/1.1.0"])
 def test_idontwant_is_understood_whatever_was_negotiated(protocol: str):
     bench = OneRouter()
-    source, other = bench.member(), bench.member(protocol=protocol)
+    source, other = bench.member(), bench.peer(protocol=protocol)
     bench.say(other, idontwant=(id_of(b"data"),))
     bench.say(source, publish=(message(b"data"),))
     assert bench.sent_data(other) == []

@@ -170,10 +170,22 @@ def test_a_graft_during_backoff_is_refused_charged_and_extends_the_backoff():
     assert bench.router.view.peer(peer, bench.now_s).misbehaviour == {Misbehaviour.GRAFT_IN_BACKOFF: 1}
 
 
+@pytest.mark.parametrize("backoff_s", [30, 60, 3600])
+def test_a_graft_right_after_the_peers_own_prune_counts_twice(backoff_s: int):
+    for waited_s, charged in ((9.9, 2), (10.0, 1)):
+        bench = OneRouter()
+        peer = bench.member()
+        bench.say(peer, prune=(Prune(TOPIC, backoff_s),))
+        bench.now_s += waited_s
+        bench.say(peer, graft=(TOPIC,))
+        assert sum(bench.router.view.peer(peer, bench.now_s).misbehaviour.values()) == charged
+
+
 def test_a_graft_right_after_our_prune_counts_twice():
     bench = OneRouter()
     peer = bench.member()
-    bench.say(peer, prune=(Prune(TOPIC, 60),))
+    bench.router.unsubscribe(TOPIC, bench.now_s)
+    bench.router.subscribe(TOPIC, bench.now_s)
     bench.now_s += 9.9
     bench.say(peer, graft=(TOPIC,))
     assert bench.router.view.peer(peer, bench.now_s).misbehaviour == {
@@ -441,11 +453,12 @@ def test_floodsub_peers_get_everything_and_are_asked_for_nothing():
     assert bench.mesh() == [source]
 
 
-def test_control_of_a_floodsub_peer_is_not_heard():
+def test_nothing_that_a_floodsub_peer_says_of_meshes_and_gossip_is_heard():
     bench = OneRouter()
     flood = bench.peer(protocol="/floodsub/1.0.0")
-    bench.say(flood, graft=(TOPIC,), ihave=(b"id",), iwant=(b"id",))
+    bench.say(flood, graft=(TOPIC,), ihave=(b"id",), iwant=(b"id",), prune=(Prune(TOPIC, 60),))
     assert bench.mesh() == []
+    assert bench.router.view.topic(TOPIC).backoff_until_s == {}
     assert bench.sent(flood) == rpc()
 
 

@@ -61,7 +61,7 @@ class Mesh:
     def on_prune(self, peer: PeerState, prune: Prune, now_s: float) -> None:
         """A peer takes us out of its mesh: do likewise, and stay away as long as it asks."""
         topic = self.state.topics.get(prune.topic)
-        if topic is None or not topic.is_joined:
+        if topic is None or not topic.is_joined or not peer.is_gossiping:
             return
         params = self.state.params
         backoff_s = params.prune_backoff_s
@@ -139,8 +139,7 @@ class Mesh:
     def _charge_early_graft(self, topic: Topic, peer: PeerState, now_s: float) -> None:
         params = self.state.params
         self.state.misbehaved(peer, Misbehaviour.GRAFT_IN_BACKOFF, now_s)
-        pruned_at_s = topic.backoffs.until_s[peer.peer] - params.prune_backoff_s
-        if now_s < pruned_at_s + params.graft_flood_s:
+        if now_s < topic.backoffs.pruned_s[peer.peer] + params.graft_flood_s:
             self.state.misbehaved(peer, Misbehaviour.GRAFT_FLOOD, now_s)
 
     def _may_graft(self, topic: Topic, peer: PeerState, now_s: float) -> bool:

@@ -59,7 +59,7 @@ class GossipParams:
         "Back-offs remembered per topic, so that reconnecting does not wash them; the oldest goes first.",
         least=1,
     )
-    graft_flood_s: float = _number(10.0, "A GRAFT so soon after our PRUNE counts twice.")
+    graft_flood_s: float = _number(10.0, "A GRAFT so soon after a PRUNE, whoever said it, counts twice.")
     opportunistic_graft_ticks: int = _number(
         60, "Heartbeats between opportunistic grafts: 1 minute.", least=1
     )

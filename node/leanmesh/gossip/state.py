@@ -142,7 +142,7 @@ class State:
     def back_off(self, topic: Topic, peer: PeerId, until_s: float, now_s: float) -> None:
         """Hold a peer off; count what the bound of the table cost."""
         evicted = topic.backoffs.evicted
-        topic.backoffs.extend(peer, until_s)
+        topic.backoffs.extend(peer, until_s, now_s)
         if topic.backoffs.evicted != evicted:
             self.observer.turned_away(Table.BACKOFF, 1, now_s)
 
