@@ -59,6 +59,18 @@ async def test_a_receipt_does_not_wait_longer_than_it_may(autojump_clock, nodes:
     assert trio.current_time() - asked_s == 1.5
 
 
+async def test_a_receipt_waits_for_a_message_that_takes_longer_to_write_than_a_heartbeat(
+    autojump_clock, nodes: Nodes
+):
+    nodes.memory.set_link(nodes.ip(1), nodes.ip(2), Link(bandwidth_bytes_per_s=100_000, capacity_bytes=65536))
+    await nodes.start_all(2)
+    await nodes.wait_for_meshes(1)
+    asked_s = trio.current_time()
+    receipt = await nodes[1].publish(TOPIC, bytes(900_000), written_by=1, timeout_s=60)
+    assert (receipt.queued, receipt.written) == (1, 1)
+    assert 7 < trio.current_time() - asked_s < 10
+
+
 async def test_a_receipt_gives_up_a_peer_that_goes_and_a_copy_that_expires(autojump_clock, nodes: Nodes):
     nodes.memory.set_link(nodes.ip(1), nodes.ip(2), Link(bandwidth_bytes_per_s=10_000, capacity_bytes=65536))
     await nodes.start_all(2)
@@ -191,6 +203,8 @@ async def test_a_batch_with_a_refused_message_publishes_those_before_it_and_says
             await nodes[1].publish_batch(TOPIC, [b"one", b"two", bytes(2 << 20), b"four"], written_by=1)
         assert refused.value.__notes__ == ["the 2 messages before it were published"]
         assert [(await messages.receive()).data for _ in range(2)] == [b"one", b"two"]
+    # Nobody waits for the second of them.
+    assert not nodes[1].network().live.gossip._awaited._messages
 
 
 async def test_what_was_written_to_a_peer_counts_also_when_it_has_left(autojump_clock, nodes: Nodes):

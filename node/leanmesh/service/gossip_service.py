@@ -26,7 +26,7 @@ from leanmesh.service.deliveries import Deliveries
 from leanmesh.service.link import Link
 from leanmesh.service.metering import WorkMeter
 from leanmesh.service.params import ServiceParams
-from leanmesh.service.receipts import Awaited, AwaitedMessages, Receipt
+from leanmesh.service.receipts import AwaitedMessages, Receipt
 from leanmesh.service.validators import Validators
 from leanmesh.transport.errors import CloseReason, StreamRefused, StreamReset
 from leanmesh.transport.interface import Connection, Stream
@@ -128,11 +128,12 @@ class GossipService:
             due_s = router.next_event_at_s
             await trio.sleep_until(due_s)
             began_s = trio.current_time()
+            queued = self._awaited.queued()
             if (meter := self.meter) is None:
                 router.heartbeat(began_s)
             else:
                 meter.timed(meter.recovery, None, "heartbeat", router.heartbeat, began_s)
-            self._awaited.on_heartbeat()
+            self._awaited.give_up_expired(queued)
             self._cut_stalled(began_s)
             self._after_pass()
             self.metrics.heartbeat_done(trio.current_time() - began_s, began_s - due_s)
@@ -423,6 +424,7 @@ class GossipService:
         await trio.lowlevel.checkpoint_if_cancelled()
         receipts: list[Receipt] = []
         messages = tuple(batch)
+        awaited = None
         try:
             if (meter := self.meter) is None:
                 self._publish_all(topic, messages, receipts)
@@ -433,8 +435,11 @@ class GossipService:
             if receipts:
                 error.add_note(f"the {len(receipts)} messages before it were published")
             raise
+        else:
+            # Before the pass ends: then the flusher takes it out.
+            if written_by and receipts:
+                awaited = self._awaited.watch(receipts[-1].message_id, self.links)
         finally:
-            awaited = self._watch(receipts[-1]) if written_by and receipts else None
             self._after_pass()
         if awaited is None:
             await trio.lowlevel.cancel_shielded_checkpoint()
@@ -458,10 +463,6 @@ class GossipService:
                     topic, published.message_id, published.recipients, published.queued, published.dropped
                 )
             )
-
-    def _watch(self, receipt: Receipt) -> Awaited:
-        outboxes = {peer: link.outbox for peer, link in self.links.items()}
-        return self._awaited.watch(receipt.message_id, outboxes)
 
     async def wait_until(self, is_true: Callable[[], bool]) -> None:
         """Wait until something holds of the router; it is asked after each pass.  Bounded by the caller."""

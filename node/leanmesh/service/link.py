@@ -45,6 +45,7 @@ class Link:
     _on_written: Callable[[PeerId, Outbox], None]
     """The stream has taken all of that."""
     is_blocked: bool = attrs.field(default=False, init=False)
+    """Whether writing is left to the writer task: what was taken out may not be written yet."""
     _rest: memoryview = attrs.field(factory=lambda: memoryview(b""), init=False)
     _writer: trio.lowlevel.ParkingLot = attrs.field(factory=trio.lowlevel.ParkingLot, init=False)
     _scope: trio.CancelScope = attrs.field(factory=trio.CancelScope, init=False)
