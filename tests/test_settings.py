@@ -141,6 +141,44 @@ def test_variables_of_tests_and_tools_are_no_settings():
     assert load(environment=environment).settings == Settings()
 
 
+@pytest.mark.parametrize(
+    ("variable", "problem"),
+    [
+        ("LEANMESH_NETWORK__TOPICS", "no such setting; did you mean LEANMESH_NETWORK__0__TOPICS?"),
+        ("LEANMESH_NETWORK_TOPICS", "no such setting; did you mean LEANMESH_NETWORK__0__TOPICS?"),
+        ("LEANMESH_NETWORK__0", "is a table; write LEANMESH_NETWORK__0__KEY for each of its settings"),
+        ("LEANMESH_NETWORK", "no such setting; did you mean LEANMESH_NETWORK__0__KEY?"),
+        ("LEANMESH_WEB", "no such setting; did you mean LEANMESH_WEB__KEY?"),
+    ],
+)
+def test_a_variable_that_stops_short_of_a_setting_is_no_setting(variable: str, problem: str):
+    assert problems(environment={variable: "news"}) == [f"environment: {variable}: {problem}"]
+
+
+@pytest.mark.parametrize(
+    ("setting", "problem"),
+    [
+        ("listen = ['garbage']", "'garbage' is no address: one begins like /ip4/192.0.2.1/tcp/9000"),
+        (
+            "listen = ['/ip4/127.0.0.1/udp/9000']",
+            "/ip4/127.0.0.1/udp/9000 is neither HOST/tcp/PORT nor HOST/udp/PORT/quic-v1",
+        ),
+        (
+            "listen = ['/dns4/example.org/tcp/1']",
+            "/dns4/example.org/tcp/1 cannot be listened on: this version listens on IP addresses and TCP, "
+            "such as /ip4/0.0.0.0/tcp/9000",
+        ),
+        ("announce = ['x']", "'x' is no address: one begins like /ip4/192.0.2.1/tcp/9000"),
+        ("peers = ['garbage']", "'garbage' is no address: one begins like /ip4/192.0.2.1/tcp/9000"),
+        ("topics = ['']", "the topic '' has 0 bytes; 1 to 1024 are taken"),
+    ],
+)
+def test_what_a_network_cannot_use_is_said_with_its_key(tmp_path: Path, setting: str, problem: str):
+    (told,) = problems(write(tmp_path, f"[[network]]\n{setting}\n"))
+    written = setting.replace("'", '"')
+    assert told == f"node.toml: network.0.{written}: {problem}"
+
+
 def test_what_is_in_effect_is_toml_that_says_the_same(tmp_path: Path):
     first = load(environment={"LEANMESH_WEB__LISTEN": "127.0.0.1:7"})
     text = first.effective()

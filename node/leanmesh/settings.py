@@ -210,25 +210,39 @@ def _collect_environment(
         *parents, name = variable.removeprefix(ENVIRONMENT_PREFIX).lower().split("__")
         if not parents:
             section, _, rest = name.partition("_")
-            if section in sections and rest:
-                hint = f"{ENVIRONMENT_PREFIX}{section.upper()}__{rest.upper()}"
+            if section in sections:
+                hint = f"{ENVIRONMENT_PREFIX}{_first_of(section, sections)}__{rest.upper() or 'KEY'}"
                 problems.append(f"environment: {variable}: no such setting; did you mean {hint}?")
             continue
         cls: Any = Settings
         prefix = ""
         for part in [*parents, name]:
-            if (item := _item_class(cls)) is not None and part.isdigit():
+            if (item := _item_class(cls)) is not None and part.isascii() and part.isdigit():
                 cls = item
-                prefix += f"{part}."
+                prefix += f"{int(part)}."
                 continue
             fields = _fields(cls) if attrs.has(cls) else {}
+            if item is not None:
+                hint = f"{ENVIRONMENT_PREFIX}{_first_of(prefix[:-1], sections)}__{part.upper()}"
+                problems.append(f"environment: {variable}: no such setting; did you mean {hint}?")
+                break
             if part not in fields:
                 problems.append(f"environment: {variable}: {_unknown(part, fields, prefix)}")
                 break
             cls = fields[part].type
             prefix += f"{part}."
         else:
+            if class_of_tables(cls) is not None:
+                problems.append(
+                    f"environment: {variable}: is a table; write {variable}__KEY for each of its settings"
+                )
+                continue
             given[prefix[:-1]] = Given(environment[variable], f"environment: {variable}", is_text=True)
+
+
+def _first_of(section: str, sections: Mapping[str, "attrs.Attribute[Any]"]) -> str:
+    """A section's part of a variable's name; of an array of tables, that of the first table."""
+    return section.upper() if _item_class(sections[section].type) is None else f"{section.upper()}__0"
 
 
 def _unknown(name: str, fields: Mapping[str, object], prefix: str) -> str:

@@ -1,17 +1,54 @@
 """The numbers of the service layer, and what makes one network."""
 
-from typing import Literal
+from typing import Any, Literal
 
 import attrs
 from attrs.validators import ge, gt, le
 
 from leanmesh.errors import LocalError
+from leanmesh.gossip.wire_params import WireLimits
 from leanmesh.metrics.sampling import check_sample_rate
+from leanmesh.wire.multiaddr import Multiaddr
 
 # Slots of the C array; see ffi/cells.h.
 NETWORK_ID_LIMIT = 64
 
 DEFAULT_LISTEN = ("/ip4/0.0.0.0/tcp/9000", "/ip6/::/tcp/9000")
+
+TOPIC_LIMIT_BYTES = WireLimits().topic_bytes
+
+
+def _can_be_listened_on(_: "NetworkParams", field: "attrs.Attribute[Any]", texts: tuple[str, ...]) -> None:
+    for text in texts:
+        endpoint = Multiaddr.from_text(text).endpoint()
+        if endpoint.transport != "tcp" or endpoint.host_protocol not in ("ip4", "ip6"):
+            raise LocalError(
+                f"{text} cannot be listened on: this version listens on IP addresses and TCP, such as "
+                "/ip4/0.0.0.0/tcp/9000"
+            )
+
+
+def _are_addresses(_: "NetworkParams", field: "attrs.Attribute[Any]", texts: tuple[str, ...]) -> None:
+    for text in texts:
+        Multiaddr.from_text(text)
+
+
+def _can_be_dialed(_: "NetworkParams", field: "attrs.Attribute[Any]", texts: tuple[str, ...]) -> None:
+    for text in texts:
+        address = Multiaddr.from_text(text)
+        # What such a name stands for is looked up when it is dialed.
+        if address.value_of("dnsaddr") is None:
+            address.endpoint()
+
+
+def _are_topics(_: "NetworkParams", field: "attrs.Attribute[Any]", topics: tuple[str, ...]) -> None:
+    for topic in topics:
+        try:
+            size = len(topic.encode())
+        except UnicodeEncodeError:
+            raise LocalError(f"the topic {topic[:32]!r} is no valid Unicode") from None
+        if not 0 < size <= TOPIC_LIMIT_BYTES:
+            raise LocalError(f"the topic {topic[:32]!r} has {size} bytes; 1 to {TOPIC_LIMIT_BYTES} are taken")
 
 
 @attrs.frozen(kw_only=True)
@@ -25,13 +62,13 @@ class NetworkParams:
     # The identity, made when the file is missing.  Without a file it lives as long as the process.
     key_file: str | None = None
     # Addresses to listen on; port 0 takes a free one.
-    listen: tuple[str, ...] = DEFAULT_LISTEN
+    listen: tuple[str, ...] = attrs.field(default=DEFAULT_LISTEN, validator=_can_be_listened_on)
     # Addresses to tell peers instead of those.
-    announce: tuple[str, ...] = ()
+    announce: tuple[str, ...] = attrs.field(default=(), validator=_are_addresses)
     # Peers to stay connected to: dialed again for ever, with back-off.
-    peers: tuple[str, ...] = ()
+    peers: tuple[str, ...] = attrs.field(default=(), validator=_can_be_dialed)
     # Topics to take and to pass on.
-    topics: tuple[str, ...] = ()
+    topics: tuple[str, ...] = attrs.field(default=(), validator=_are_topics)
     # A relay keeps a full mesh; a leaf, a consumer at the edge, keeps one of one to three peers.
     role: Literal["relay", "leaf"] = "relay"
     # strict signs and demands signatures (StrictSign), none demands their absence (StrictNoSign).
