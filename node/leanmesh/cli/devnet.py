@@ -138,11 +138,12 @@ async def _run(
         with main_part:
             await show_status(net, url, is_interactive=is_interactive, is_json=log_format == "json")
         await net.settle(SETTLE_TIMEOUT_S)
+        # Before the networks stop: stopped ones have no peers and no counts of their own.
+        totals = net.totals()
         nursery.cancel_scope.cancel()
     if log_format == "json":
-        emit(event="done", **net.totals())
+        emit(event="done", **totals)
     else:
-        totals = net.totals()
         say(
             f"done: {totals['published']} published, {totals['delivered']} delivered to {net.nodes} peers, "
             f"{totals['missing']} still missing"
