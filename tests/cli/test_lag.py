@@ -2,6 +2,7 @@
 
 import json
 
+import pytest
 from cli.answers import ask, rows
 
 WINNER = "12D3KooWJLjYVS4S18wdWqNxnQwv9JaaoKfLqgg78Qz5WcQravGr"
@@ -57,8 +58,9 @@ def test_lag_shows_pairs_when_asked_the_busiest_first():
     ]
 
 
-def test_lag_says_how_to_turn_it_on_where_it_is_off():
-    result = ask({"/api/lag": {"networks": []}}, "lag")
+@pytest.mark.parametrize("flags", [(), ("--pairs",)], ids=["peers", "pairs"])
+def test_lag_says_how_to_turn_it_on_where_it_is_off(flags: tuple[str, ...]):
+    result = ask({"/api/lag": {"networks": []}, "/api/lag/pairs": {"pairs": []}}, "lag", *flags)
     assert result.exit_code == 0
     assert "does not track the lag of duplicates; set is_on = true under [lag]" in result.output
 

@@ -69,3 +69,33 @@ def test_a_command_loads_only_what_it_needs():
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert json.loads(done.stdout.replace("'", '"')) == []
+
+
+@pytest.mark.parametrize("number", ["nan", "inf", "-inf"])
+@pytest.mark.parametrize("flag", ["--rate", "--duration"])
+def test_a_number_that_is_not_finite_is_wrong_usage(flag: str, number: str):
+    done = leanmesh("devnet", flag, number)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert flag in done.stderr
+
+
+def in_shell(redirected: str) -> subprocess.CompletedProcess[str]:
+    command = f"{sys.executable} -m leanmesh {redirected}"
+    return subprocess.run(["sh", "-c", command], capture_output=True, text=True, timeout=60, check=False)
+
+
+def test_a_full_disk_is_said_in_one_line(tmp_path: Path):
+    (tmp_path / "node.toml").touch()
+    done = in_shell(f"check-config {tmp_path / 'node.toml'} > /dev/full")
+    assert (done.returncode, done.stderr) == (1, "error: cannot write: No space left on device\n")
+
+
+def test_output_that_was_closed_goes_nowhere(tmp_path: Path):
+    (tmp_path / "node.toml").touch()
+    done = in_shell(f"check-config {tmp_path / 'node.toml'} >&-")
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_input_that_was_closed_is_said():
+    done = in_shell("publish --peer /ip4/127.0.0.1/tcp/1 news <&-")
+    assert (done.returncode, done.stderr) == (2, "error: standard input is closed; name a FILE to publish\n")

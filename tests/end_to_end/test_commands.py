@@ -211,7 +211,8 @@ def test_an_address_in_use_is_said_with_the_reason(node: Running):
     listen = node.address.rpartition("/p2p/")[0]
     ended = leanmesh("run", "--listen", listen, "--metrics", "127.0.0.1:0")
     assert ended.returncode == 2
-    assert f"cannot listen on {listen}: Address already in use" in ended.stderr
+    assert f"cannot listen on {listen}: Address already in use; another program listens" in ended.stderr
+    assert "choose another port" in ended.stderr
 
 
 @pytest.mark.parametrize("transport", ["tcp", "memory"])
@@ -228,6 +229,7 @@ def test_a_devnet_delivers_what_it_publishes(transport: str):
     assert done["published"] > 0
     assert done["delivered"] == 3 * done["published"]
     assert done["missing"] == 0
+    assert done["peers"] > 0
 
 
 def test_what_is_not_there_yet_is_said_with_the_way_out():

@@ -1,9 +1,12 @@
 """Asking a running node over its HTTP API."""
 
+import http.client
 import json
 import urllib.error
 import urllib.request
-from typing import Any
+from collections.abc import Generator
+from contextlib import contextmanager
+from typing import Any, cast
 
 from leanmesh.cli.output import say
 from leanmesh.errors import RemoteError
@@ -12,6 +15,8 @@ DEFAULT_API = "http://127.0.0.1:9470"
 TIMEOUT_S = 10.0
 # A thousand peers with all their topics fit twice.
 ANSWER_LIMIT_BYTES = 16 * 1024 * 1024
+# Without the proxy of the environment, which is for the world and not for this machine.
+DIRECTLY = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 def ask(api: str, path: str) -> dict[str, Any]:
@@ -20,10 +25,14 @@ def ask(api: str, path: str) -> dict[str, Any]:
     if not url.startswith(("http://", "https://")):
         raise RemoteError(f"{api} is no URL of an API; it begins like {DEFAULT_API}")
     try:
-        with urllib.request.urlopen(url, timeout=TIMEOUT_S) as answer:
+        with DIRECTLY.open(url, timeout=TIMEOUT_S) as answer:
             body = answer.read(ANSWER_LIMIT_BYTES + 1)
     except urllib.error.HTTPError as error:
         raise RemoteError(f"{url} answered {error.code} {error.reason}") from error
+    except http.client.InvalidURL as error:
+        raise RemoteError(f"{api} is no URL of an API: {error}; it begins like {DEFAULT_API}") from error
+    except http.client.HTTPException as error:
+        raise _no_node(url) from error
     except (OSError, ValueError) as error:
         reason = getattr(error, "reason", error)
         raise RemoteError(
@@ -31,9 +40,26 @@ def ask(api: str, path: str) -> dict[str, Any]:
             "and is its metrics address the one given with --api?"
         ) from error
     try:
-        facts: dict[str, Any] = json.loads(body)
-    except ValueError as error:
-        raise RemoteError(f"{url} did not answer with JSON; is a leanmesh node listening there?") from error
-    for missing in facts.get("unanswered", ()):
-        say(f"not all of it: {missing['reason']}")
-    return facts
+        facts = cast(object, json.loads(body))
+    except (ValueError, RecursionError) as error:
+        raise _no_node(url) from error
+    if not isinstance(facts, dict):
+        raise _no_node(url)
+    with shaped(url):
+        answer = cast("dict[str, Any]", facts)
+        for missing in answer.get("unanswered", ()):
+            say(f"not all of it: {missing['reason']}")
+    return answer
+
+
+@contextmanager
+def shaped(url: str) -> Generator[None]:
+    """Read an answer: RemoteError when it is JSON, but not what a node says."""
+    try:
+        yield
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        raise _no_node(url) from error
+
+
+def _no_node(url: str) -> RemoteError:
+    return RemoteError(f"{url} did not answer as a leanmesh node does; is one listening there?")

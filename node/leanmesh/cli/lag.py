@@ -6,9 +6,11 @@ from typing import Any
 import click
 from rich.table import Table
 
-from leanmesh.cli.asking import DEFAULT_API, ask
+from leanmesh.cli.asking import DEFAULT_API, ask, shaped
 from leanmesh.cli.output import printable
 from leanmesh.cli.tables import add_row, short_peer, show, whole
+
+OFF = "the node does not track the lag of duplicates; set is_on = true under [lag] and start it again"
 
 
 @click.command("lag")
@@ -23,15 +25,17 @@ def lag(api: str, *, has_pairs: bool, is_json: bool) -> None:
     facts = ask(api, "/api/lag/pairs" if has_pairs else "/api/lag")
     if is_json:
         click.echo(json.dumps(facts, indent=2))
-    elif has_pairs:
-        _show_pairs(facts["pairs"])
-    elif not facts["networks"]:
-        click.echo(
-            "the node does not track the lag of duplicates; set is_on = true under [lag] and start it again"
-        )
-    else:
-        for network in facts["networks"]:
-            _show_network(network)
+        return
+    with shaped(api):
+        # Also where it is on there are no pairs before the first copies.
+        answer = ask(api, "/api/lag") if has_pairs and not facts["pairs"] else facts
+        if not answer.get("pairs") and not answer["networks"]:
+            click.echo(OFF)
+        elif has_pairs:
+            _show_pairs(facts["pairs"])
+        else:
+            for network in facts["networks"]:
+                _show_network(network)
 
 
 def _show_network(network: dict[str, Any]) -> None:

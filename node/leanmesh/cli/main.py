@@ -1,6 +1,8 @@
 """The `leanmesh` command: a group whose commands are imported only when they are called."""
 
+import errno
 import importlib
+import io
 import os
 import sys
 
@@ -26,6 +28,9 @@ COMMANDS: dict[str, str] = {
     "subscribe": "leanmesh.cli.subscribe:subscribe",
     "worker": "leanmesh.cli.worker:worker",
 }
+
+# What a write fails with on a full or broken disk: no bug, so no traceback.
+UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
 
 class LazyGroup(click.Group):
@@ -54,18 +59,48 @@ def root() -> None:
 
 def main() -> None:
     """Run the command line.  Exit codes: 0 done, 1 failed at run time, 2 wrong usage or settings."""
+    _prepare_streams()
     try:
         root(prog_name="leanmesh")
     except NodeError as error:
-        click.echo(printable_lines(f"error: {error}"), err=True)
+        click.echo(printable_lines(f"error: {error}{_way_out(error)}"), err=True)
         sys.exit(2 if isinstance(error, LocalError) else 1)
+    except OSError as error:
+        if error.errno not in UNWRITABLE:
+            raise
+        click.echo(f"error: cannot write: {error.strerror}", err=True)
+        sys.exit(1)
     finally:
         _drop_unread_output()
 
 
+def _way_out(error: NodeError) -> str:
+    """What to do about an error that the layer which met it does not know."""
+    # By its text: a worker's error comes from another process.
+    if os.strerror(errno.EADDRINUSE) not in str(error):
+        return ""
+    return "; another program listens there: stop it, or choose another port (0 takes a free one)"
+
+
+def _prepare_streams() -> None:
+    """A standard stream that whoever started us has closed leads nowhere, and no socket gets its number."""
+    for descriptor in range(3):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115, PTH123 - until the process ends
+        elif isinstance(stream, io.TextIOWrapper):
+            # A name that the terminal's encoding lacks is shown by its number.
+            stream.reconfigure(errors="backslashreplace")
+
+
 def _drop_unread_output() -> None:
-    """What is still buffered for a reader that is gone goes nowhere, without a complaint at exit."""
+    """What is still buffered and cannot be written goes nowhere, without a complaint at exit."""
     try:
         sys.stdout.flush()
-    except BrokenPipeError:
+    except OSError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -57,18 +57,22 @@ class JsonLines(logging.Formatter):
 
 
 class LogHandler(logging.StreamHandler[TextIO]):
-    """Lines on a stream, dropped when nobody reads it any more: a node does not end with its log's reader."""
+    """Lines on a stream, dropped when nobody takes them any more: no node ends with its log's reader."""
 
-    is_read = True
+    is_taken = True
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
-        """Say once that nobody reads; what else goes wrong is a bug of ours and shown as such."""
-        if not isinstance(sys.exception(), BrokenPipeError):
+        """Say once that lines are lost; what else goes wrong is a bug of ours and shown as such."""
+        error = sys.exception()
+        if not isinstance(error, OSError):
             super().handleError(record)
-        elif self.is_read:
-            self.is_read = False
-            with contextlib.suppress(BrokenPipeError):
-                say("nobody reads the log any more; its lines are dropped from here on")
+        elif self.is_taken:
+            self.is_taken = False
+            with contextlib.suppress(OSError):
+                if isinstance(error, BrokenPipeError):
+                    say("nobody reads the log any more; its lines are dropped from here on")
+                else:
+                    say(f"the log cannot be written: {error.strerror}; lines that cannot be are dropped")
 
 
 def log_to_output(log_format: str, *, has_events: bool = True) -> None:

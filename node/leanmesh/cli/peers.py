@@ -6,7 +6,7 @@ from typing import Any
 import click
 from rich.table import Table
 
-from leanmesh.cli.asking import DEFAULT_API, ask
+from leanmesh.cli.asking import DEFAULT_API, ask, shaped
 from leanmesh.cli.tables import add_row, short_peer, show, whole
 
 _API = click.option("--api", default=DEFAULT_API, show_default=True, metavar="URL", help="The node to ask.")
@@ -22,8 +22,13 @@ def peers(api: str, *, is_json: bool) -> None:
     if is_json:
         click.echo(json.dumps(facts, indent=2))
         return
+    with shaped(api):
+        _show_peers(facts["peers"])
+
+
+def _show_peers(peers: list[dict[str, Any]]) -> None:
     table = Table("net", whole("peer"), "agent", "dir", "protocol", "meshes", "rtt ms", "outbox", "for")
-    for peer in facts["peers"]:
+    for peer in peers:
         rtt_s = peer["rtt_s"]
         add_row(
             table,
@@ -37,7 +42,7 @@ def peers(api: str, *, is_json: bool) -> None:
             f"{peer['outbox_messages']}" + (f" slow: {peer['slow_reason']}" if peer["slow_reason"] else ""),
             f"{peer['connected_s']:.0f} s",
         )
-    show(table, f"{len(facts['peers'])} peers")
+    show(table, f"{len(peers)} peers")
 
 
 @click.command("mesh")
@@ -56,8 +61,15 @@ def mesh(api: str, links: int, *, is_json: bool) -> None:
     if is_json:
         click.echo(json.dumps(facts, indent=2))
         return
+    with shaped(api):
+        _show_topics(facts["topics"])
+        if links:
+            _show_links(facts["links"], links)
+
+
+def _show_topics(topics: list[dict[str, Any]]) -> None:
     table = Table("net", "topic", "taken", "mesh", "peers in it", "peers that take it")
-    for topic in facts["topics"]:
+    for topic in topics:
         add_row(
             table,
             topic["network_id"],
@@ -67,9 +79,7 @@ def mesh(api: str, links: int, *, is_json: bool) -> None:
             " ".join(map(short_peer, topic["mesh"])) or "-",
             len(topic["peers"]),
         )
-    show(table, f"{len(facts['topics'])} topics")
-    if links:
-        _show_links(facts["links"], links)
+    show(table, f"{len(topics)} topics")
 
 
 def _show_links(links: list[dict[str, Any]], count: int) -> None:
