@@ -125,6 +125,24 @@ def test_a_time_is_a_finite_number(tmp_path: Path, value: str):
     assert problem.endswith(": must be a finite number")
 
 
+HUGE = {"400 digits": "1" * 400, "5,000 digits": "1" * 5000, "5,000 brackets": "[" * 5000}
+
+
+@pytest.mark.parametrize("value", HUGE.values(), ids=HUGE)
+@pytest.mark.parametrize("key", ["idle_timeout_s", "connections_limit"])
+def test_a_number_beyond_all_measure_is_a_mistake_like_others(tmp_path: Path, key: str, value: str):
+    (problem,) = problems(environment={f"LEANMESH_WEB__{key.upper()}": value})
+    assert problem.startswith("environment: ")
+    (problem,) = problems(write(tmp_path, f"[web]\n{key} = {value}\n"))
+    assert problem.startswith("node.toml: ")
+
+
+def test_a_backlog_that_the_system_cannot_be_told_is_a_mistake(tmp_path: Path):
+    assert problems(write(tmp_path, f"[transport]\nlisten_backlog = {2**31}\n")) == [
+        f"node.toml: transport.listen_backlog = {2**31}: listen_backlog = {2**31} exceeds {2**31 - 1}"
+    ]
+
+
 @pytest.mark.parametrize("text", ["1\nx = 2", "", "1 2", "'1'"])
 def test_a_text_from_outside_is_one_value_and_nothing_else(text: str):
     (problem,) = problems(environment={"LEANMESH_WEB__CONNECTIONS_LIMIT": text})

@@ -134,7 +134,8 @@ def _read_file(path: Path) -> dict[str, Any]:
     except UnicodeDecodeError as error:
         line = error.object.count(b"\n", 0, error.start) + 1
         raise SettingsError([f"{path}: line {line}: not UTF-8; TOML files are"]) from error
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:
+        # Not only of tomllib's own: Python refuses numbers of thousands of digits, and nests no deeper.
         raise SettingsError([f"{path}: no valid TOML: {error}"]) from error
 
 
@@ -270,7 +271,7 @@ def _build(cls: type, prefix: str, given: Mapping[str, Given], problems: list[st
         elif key in given:
             try:
                 values[name] = _convert(given[key], field.type)
-            except (ValueError, TypeError, cattrs.errors.CattrsError):
+            except (ValueError, TypeError, OverflowError, RecursionError, cattrs.errors.CattrsError):
                 problems.append(_problem(key, given[key], f"must be {_describe(field.type)}"))
     nested = {name: value for name, value in nested.items() if value is not None}
     problems.extend(_blame(cls, prefix, given, values, nested))
@@ -390,9 +391,17 @@ def _finite(value: object, _: type) -> float:
     return float(value)
 
 
+def _whole(value: object, _: type) -> int:
+    # As large as TOML promises to carry; what lies beyond is a slip, and no socket or clock takes it.
+    if type(value) is not int or not -(2**63) <= value < 2**63:
+        raise TypeError("int")
+    return value
+
+
 CONVERTER = cattrs.Converter(detailed_validation=False)
-for simple_type in (str, int, bool):
+for simple_type in (str, bool):
     CONVERTER.register_structure_hook(simple_type, _strict(simple_type))
+CONVERTER.register_structure_hook(int, _whole)
 CONVERTER.register_structure_hook(float, _finite)
 
 

@@ -6,6 +6,9 @@ import attrs
 
 from leanmesh.wire.yamux_params import YamuxParams
 
+# What the system call carries.
+LISTEN_BACKLOG_LIMIT = 2**31 - 1
+
 
 @attrs.frozen(kw_only=True)
 class ConnectionParams:
@@ -69,6 +72,7 @@ class TransportParams:
     duplicate_linger_s: float = 10.0
     # Timeouts are looked after this often, for all connections at once.
     sweep_interval_s: float = 1.0
+    # Connections that the kernel holds for us; it cuts larger numbers to its own limit.
     listen_backlog: int = 128
 
     def __attrs_post_init__(self) -> None:
@@ -78,6 +82,8 @@ class TransportParams:
                 raise ValueError(f"{field.name} must be above 0, not {value}")
         if self.backoff_initial_s > self.backoff_limit_s:
             raise ValueError(f"backoff_initial_s <= backoff_limit_s fails: {self}")
+        if self.listen_backlog > LISTEN_BACKLOG_LIMIT:
+            raise ValueError(f"listen_backlog = {self.listen_backlog} exceeds {LISTEN_BACKLOG_LIMIT}")
         if self.backoff_jitter >= 1:
             raise ValueError(f"backoff_jitter is a part of the rest, below 1: {self.backoff_jitter}")
         for network in self.exempt_networks:
