@@ -1,6 +1,8 @@
 """Links between nodes and peers: streams that break, stall, come twice, or come from strangers."""
 
 import logging
+from contextlib import suppress
+from itertools import pairwise
 
 import pytest
 import trio
@@ -8,7 +10,7 @@ from leanmesh.gossip.params import GossipParams
 from leanmesh.gossip.router import Router
 from leanmesh.metrics.catalog_node import SILENCE_REASONS
 from leanmesh.service.params import ServiceParams
-from leanmesh.transport.errors import CloseReason
+from leanmesh.transport.errors import CloseReason, StreamClosed
 from leanmesh.transport.interface import Stream
 from leanmesh.transport.switch import Switch
 from leanmesh.wire.multiaddr import Multiaddr
@@ -70,6 +72,52 @@ async def test_a_gossip_stream_that_was_reset_is_opened_again_and_both_sides_say
     await nodes[2].publish(TOPIC, b"two")
     assert await inboxes[0].wait_for(1) == [b"two"]
     assert await inboxes[1].wait_for(1) == [b"one"]
+
+
+async def test_a_peer_that_opens_a_stream_again_is_linked_again_soon_however_often(
+    autojump_clock, nodes: Nodes
+):
+    node = await nodes.start(1)
+    ours: list[Stream] = []
+
+    async def hear(stream: Stream) -> None:
+        ours.append(stream)
+        with suppress(StreamClosed):
+            await read_to_the_end(stream)
+
+    stranger = await nodes.stranger(2, {GOSSIPSUB: hear})
+    connection = await dial(stranger, nodes, 1)
+    theirs = await connection.open_stream([GOSSIPSUB])
+    for _ in range(6):
+        await theirs.send_all(HELLO)
+        await node.wait_for_mesh(TOPIC, 1, 3)
+        await trio.sleep(5)
+        theirs.reset()
+        ours.pop().reset()
+        await trio.sleep(0.1)
+        theirs = await connection.open_stream([GOSSIPSUB])
+    assert not theirs.is_closed
+
+
+async def test_a_link_that_lived_long_is_opened_again_after_the_first_pause(autojump_clock, nodes: Nodes):
+    node = await nodes.start(1)
+    opened_s: list[float] = []
+    lives_s = [0.0, 0.0, 0.0, 100.0, 0.0, 0.0]
+
+    async def hear(stream: Stream) -> None:
+        opened_s.append(trio.current_time())
+        await trio.sleep(lives_s[len(opened_s) - 1])
+        stream.reset()
+
+    stranger = await nodes.stranger(2, {GOSSIPSUB: hear})
+    await dial(stranger, nodes, 1)
+    await eventually(lambda: len(opened_s) == len(lives_s), timeout_s=120)
+    pauses_s = [
+        round(later - earlier - lived_s)
+        for (earlier, later), lived_s in zip(pairwise(opened_s), lives_s, strict=False)
+    ]
+    assert pauses_s == [1, 2, 4, 1, 2]
+    assert node.restarts == {0: 0}
 
 
 async def test_an_outbox_emptied_by_a_withdrawal_fills_again(

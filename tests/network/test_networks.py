@@ -188,6 +188,22 @@ async def test_a_network_that_fails_again_and_again_waits_longer_each_time_and_c
         assert node.peers() == []
 
 
+async def test_a_network_that_ran_well_before_it_failed_is_back_after_the_first_pause(
+    autojump_clock, nodes: Nodes, failing_heartbeats
+):
+    node = await nodes.start(1)
+    downs_s = []
+    for ran_s in (600, 600, 5, 600):
+        await trio.sleep(ran_s)
+        failing_heartbeats[nodes.peer(1)] = 1
+        await eventually(lambda: node.network().life is None)
+        failed_s = trio.current_time()
+        await eventually(lambda: node.network().life is not None)
+        downs_s.append(round(trio.current_time() - failed_s, 1))
+    assert downs_s == [1.0, 1.0, 2.0, 1.0]
+    node.contained.counts.clear()
+
+
 @pytest.mark.parametrize("after_s", [0.0, 0.005, 0.015, 0.03, 0.05, 0.1, 0.3, 1.0, 1.7])
 async def test_a_node_stops_in_the_middle_of_everything(
     autojump_clock, nodes: Nodes, nursery: trio.Nursery, after_s: float

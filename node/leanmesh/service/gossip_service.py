@@ -26,6 +26,7 @@ from leanmesh.service.deliveries import Deliveries
 from leanmesh.service.link import Link
 from leanmesh.service.metering import WorkMeter
 from leanmesh.service.params import ServiceParams
+from leanmesh.service.pauses import Pauses
 from leanmesh.service.receipts import AwaitedMessages, Receipt
 from leanmesh.service.validators import Validators
 from leanmesh.transport.errors import CloseReason, StreamRefused, StreamReset
@@ -40,6 +41,8 @@ MESH_TICK_S = 1.0
 # Between a gossip stream that a peer ended and the next one on the same connection.
 RELINK_FIRST_S = 1.0
 RELINK_LIMIT_S = 60.0
+# A stream that lived this long has worked: the pauses begin anew.
+RELINK_STABLE_AFTER_S = 60.0
 
 
 class ServiceMetrics(Protocol):
@@ -190,21 +193,31 @@ class GossipService:
         peer = connection.remote_peer
         connections = self._connections.setdefault(peer, [])
         connections.append(connection)
-        pause_s = RELINK_FIRST_S
+        pauses = Pauses(RELINK_FIRST_S, RELINK_LIMIT_S, RELINK_STABLE_AFTER_S)
         try:
             while True:
                 while peer in self.links and not connection.is_closed:
                     await self._changes.park()
+                began_s = trio.current_time()
                 if connection.is_closed or not await self._link(connection, agent):
                     return
                 # The stream has ended and not the connection; the peer may come back.
-                await trio.sleep(pause_s)
-                pause_s = min(2 * pause_s, RELINK_LIMIT_S)
+                await self._pause(connection, pauses.next_s(trio.current_time() - began_s))
         finally:
             connections.remove(connection)
             if not connections:
                 del self._connections[peer]
                 self._changes.unpark_all()
+
+    async def _pause(self, connection: Connection, pause_s: float) -> None:
+        """Wait before the next stream; not long when the peer has opened one, which waits for ours."""
+        await trio.sleep(RELINK_FIRST_S)
+        with trio.move_on_after(pause_s - RELINK_FIRST_S):
+            while not connection.is_closed:
+                reader = self._readers.get(connection.remote_peer)
+                if reader is not None and not reader.has_begun:
+                    return
+                await self._changes.park()
 
     async def _link(self, connection: Connection, agent: str) -> bool:
         """One link over one connection.  False: the peer does not gossip.  True: the link has ended."""
@@ -325,6 +338,9 @@ class GossipService:
 
     async def _wait_for_link(self, peer: PeerId, stream: Stream) -> None:
         """The router must know the peer before the first frame, which holds all its topics."""
+        if peer not in self.links:
+            # Whoever pauses may link.
+            self._changes.unpark_all()
         with trio.move_on_after(self.params.stream_timeout_s):
             while peer not in self.links:
                 await self._changes.park()

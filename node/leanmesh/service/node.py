@@ -152,19 +152,20 @@ class Node:
         """Run a network, and again when a bug of ours or an observer ends it; each time said loudly."""
         network_id = network.params.network_id
         self.restarts[network_id] = 0
-        pause_s = self.params.restart_first_s
+        pauses = self.params.restart_pauses()
         while not network.is_stopping:
             name = f"network:{network_id}"
+            began_s = trio.current_time()
             with self.contained.contain(name, unless=lambda: not network.has_started) as contained:
                 await network.run(task_status=task_status)
                 return
             task_status = trio.TASK_STATUS_IGNORED
             assert contained.error is not None, "nothing else ends the block and not the method"
             fault = network.describe_fault(contained.error)
+            pause_s = pauses.next_s(trio.current_time() - began_s)
             LOGGER.error("network %d failed: %s; it is started again in %g s", network_id, fault, pause_s)
             self.restarts[network_id] += 1
             await trio.sleep(pause_s)
-            pause_s = min(2 * pause_s, self.params.restart_limit_s)
 
     # Messages.
 

@@ -8,6 +8,7 @@ from attrs.validators import ge, gt, le
 from leanmesh.errors import LocalError
 from leanmesh.gossip.wire_params import WireLimits
 from leanmesh.metrics.sampling import check_sample_rate
+from leanmesh.service.pauses import Pauses
 from leanmesh.wire.multiaddr import Multiaddr
 
 # Slots of the C array; see ffi/cells.h.
@@ -118,11 +119,17 @@ class ServiceParams:
     redial_stable_after_s: float = attrs.field(default=10.0, validator=ge(0.0))
     # What is queued when the node stops has this long to leave.
     stop_timeout_s: float = attrs.field(default=5.0, validator=ge(0.0))
-    # A network whose task failed is started again after this time, doubled each time up to the limit.
+    # A network or sink whose task failed is started again after this time, doubled each time up to the limit.
     restart_first_s: float = attrs.field(default=1.0, validator=gt(0.0))
     restart_limit_s: float = attrs.field(default=60.0, validator=gt(0.0))
+    # One that has run this long has worked: the pauses begin anew when it fails.
+    restart_stable_after_s: float = attrs.field(default=60.0, validator=ge(0.0))
     # Publishing to a topic that nobody takes is an error after this time.
     publish_timeout_s: float = attrs.field(default=5.0, validator=ge(0.0))
+
+    def restart_pauses(self) -> Pauses:
+        """The pauses of one network or sink that fails."""
+        return Pauses(self.restart_first_s, self.restart_limit_s, self.restart_stable_after_s)
 
 
 @attrs.frozen(kw_only=True)

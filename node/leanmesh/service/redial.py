@@ -7,6 +7,7 @@ import trio
 
 from leanmesh.errors import LocalError, RemoteError
 from leanmesh.service.params import ServiceParams
+from leanmesh.service.pauses import Pauses
 from leanmesh.transport.errors import DialToSelf
 from leanmesh.transport.switch import Switch
 from leanmesh.wire.multiaddr import Multiaddr
@@ -28,9 +29,10 @@ async def redial_forever(
     Pauses grow from `redial_first_s` to `redial_limit_s`, and begin anew after a
     connection that lived for `redial_stable_after_s`.
     """
-    pause_s = params.redial_first_s
+    pauses = Pauses(params.redial_first_s, params.redial_limit_s, params.redial_stable_after_s)
     is_told = False
     while True:
+        lived_s = None
         try:
             connection = await switch.dial(address, ignore_backoff=True)
         except DialToSelf:
@@ -44,7 +46,5 @@ async def redial_forever(
             is_told = False
             connected_s = trio.current_time()
             await connection.wait_closed()
-            if trio.current_time() - connected_s >= params.redial_stable_after_s:
-                pause_s = params.redial_first_s
-        await trio.sleep(pause_s * generator.uniform(1 - JITTER, 1 + JITTER))
-        pause_s = min(2 * pause_s, params.redial_limit_s)
+            lived_s = trio.current_time() - connected_s
+        await trio.sleep(pauses.next_s(lived_s) * generator.uniform(1 - JITTER, 1 + JITTER))

@@ -118,15 +118,17 @@ class Sinks:
         task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
     ) -> None:
         """Drain a sink until it is closed and empty, and again when its drain fails, each time loudly."""
-        pause_s = self.params.restart_first_s
+        pauses = self.params.restart_pauses()
         status = _Started(task_status)
         try:
             while True:
+                began_s = trio.current_time()
                 with self.contained.contain(f"sink:{sink.name}", unless=lambda: not status.is_started):
                     with ungrouped():
                         await drain(sink.queue, task_status=status)
                     return
                 sink.queue.lose_sight()
+                pause_s = pauses.next_s(trio.current_time() - began_s)
                 tell(
                     "sink_failed",
                     f"sink {sink.name} failed; it is started again in {pause_s:g} s",
@@ -134,7 +136,6 @@ class Sinks:
                     sink=sink.name,
                 )
                 await trio.sleep(pause_s)
-                pause_s = min(2 * pause_s, self.params.restart_limit_s)
         finally:
             deliveries.detach(sink.queue)
             sink.queue.end()
