@@ -36,8 +36,8 @@ test-long *ARGS:
 
 # Generates *_pb2.py and *_pb2.pyi next to their .proto files
 proto:
-    cd node && for schema in $(find leanmesh -name '*.proto'); do \
-        ../{{python}} -m grpc_tools.protoc -I . --python_out=. --pyi_out=. $schema || exit 1; done
+    for schema in $(find node/leanmesh -name '*.proto'); do \
+        {{python}} -m grpc_tools.protoc -I node --python_out=node --pyi_out=node $schema || exit 1; done
 
 # Writes the catalog of metrics, the numbers of the core and the settings into docs/
 docs:

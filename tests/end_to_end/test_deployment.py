@@ -149,12 +149,13 @@ def test_the_image_starts_the_command_that_is_installed():
     check_run_options(start[1:])
 
 
-@pytest.fixture(scope="module")
-def metrics_address() -> Iterator[str]:
+@pytest.fixture(scope="module", params=["127.0.0.1", "0.0.0.0", "[::]", "[::1]"])
+def metrics_address(request: pytest.FixtureRequest) -> Iterator[str]:
     """Where a node that runs serves its pages."""
     command = [sys.executable, "-m", "leanmesh", "run", "--listen", "/ip4/127.0.0.1/tcp/0"]
-    command += ["--metrics", "127.0.0.1:0", "--log-format", "json"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+    command += ["--metrics", f"{request.param}:0", "--log-format", "json"]
+    environment = {**os.environ, "LEANMESH_WEB__ALLOW_PLAIN_METRICS": "true"}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
         ready = json.loads(process.stdout.readline())
         drain = threading.Thread(target=process.stdout.read, daemon=True)
         drain.start()
