@@ -12,7 +12,10 @@ from leanmesh.service.node import Node
 from leanmesh.service.params import NetworkParams, ServiceParams
 from leanmesh.settings import Settings
 from leanmesh.transport.errors import ListenFailed
+from leanmesh.transport.interface import Stream
 from leanmesh.transport.memory import MemoryNetwork
+from leanmesh.wire.identify import Identify
+from leanmesh.wire.multiaddr import Multiaddr
 from network.nodes import TOPIC, Nodes, check_books, collect, eventually
 
 
@@ -397,6 +400,23 @@ async def test_connections_and_meshes_are_told_as_events(
         "disconnected",
         "prune",
     ]
+
+
+async def test_a_peer_that_says_who_it_is_and_leaves_at_once_is_not_met_after_it_has_parted(
+    autojump_clock, nodes: Nodes, caplog: pytest.LogCaptureFixture
+):
+    async def answer_and_leave(stream: Stream) -> None:
+        await stream.send_all(Identify(agent_version="brief").encode())
+        await stream.aclose()
+        await stream.connection.aclose()
+
+    await nodes.start(1)
+    stranger = await nodes.stranger(2, {"/ipfs/id/1.0.0": answer_and_leave})
+    with caplog.at_level(logging.INFO, "leanmesh.events"):
+        connection = await stranger.dial(Multiaddr.from_text(nodes.address(1)))
+        await connection.wait_closed()
+        await trio.sleep(1)
+    assert [record.event for record in caplog.records] == ["disconnected"]
 
 
 @pytest.mark.parametrize("turns", range(0, 48, 3))

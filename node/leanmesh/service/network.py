@@ -312,6 +312,9 @@ class Network:
 
         async def meet() -> None:
             told = await life.identify.ask(connection)
+            if connection.is_closed:
+                # It parted already: who is met now would be met for ever.
+                return
             self.journal.met(connection, told.agent_version)
             self.watchers.met(connection, told.agent_version, trio.current_time())
             await life.gossip.serve_connection(connection, told.agent_version)
