@@ -40,6 +40,19 @@ async def test_peers_may_come_and_go_while_the_first_meshes_form():
         nursery.cancel_scope.cancel()
 
 
+async def test_a_peer_that_is_stopped_as_soon_as_it_was_started_does_not_end_the_devnet():
+    settings = Settings(web=WebParams(listen="127.0.0.1:0"))
+    net = Devnet(settings, nodes=2, is_in_memory=True, rate_per_s=0, seed=1)
+    async with trio.open_nursery() as nursery:
+        await nursery.start(net.run)
+        for _ in range(3):
+            await net.stop_peer(0)
+            await net.start_peer(0)
+        await net.stop_peer(0)
+        assert list(net.node.networks) == [1]
+        nursery.cancel_scope.cancel()
+
+
 def published(net: Devnet) -> int:
     """How many messages there are: whoever publishes one has seen its id at once."""
     return max(network.live.gossip.router.view.seen_ids for network in net.node.networks.values())

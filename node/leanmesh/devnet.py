@@ -18,7 +18,7 @@ import trio
 from leanmesh.run import Node, Overflow, Ready, ReceivedMessage, run
 from leanmesh.service.node import NobodyTakesTopic
 from leanmesh.service.params import NetworkParams
-from leanmesh.service.subscriptions import SubscriptionClosed
+from leanmesh.service.subscriptions import Subscription, SubscriptionClosed
 from leanmesh.settings import Settings
 from leanmesh.transport.memory import MemoryHost, MemoryNetwork
 
@@ -209,7 +209,8 @@ class Devnet:
         self._params[network_id] = attrs.evolve(
             params, listen=tuple(str(address.without_peer()) for address in network.listen_addresses)
         )
-        self._nursery.start_soon(self._consume, network_id)
+        subscription = network.deliveries.subscribe(self.topic, Overflow.DROP_OLDEST)
+        self._nursery.start_soon(self._consume, network_id, subscription)
 
     async def _wait_for_meshes(self) -> None:
         """Wait, not for ever, until those who run have meshes: peers may be stopped and started meanwhile."""
@@ -246,12 +247,10 @@ class Devnet:
             self.published[network_id] += 1
             self.expected += len(self.node.networks) - 1
 
-    async def _consume(self, network_id: int) -> None:
-        async with self.node.subscribe(
-            self.topic, overflow=Overflow.DROP_OLDEST, network_id=network_id
-        ) as subscription:
-            # The peer's end is the subscription's.
-            with suppress(SubscriptionClosed):
+    async def _consume(self, network_id: int, subscription: Subscription) -> None:
+        # The peer's end is the subscription's, also when it comes before the beginning.
+        with suppress(SubscriptionClosed):
+            async with subscription:
                 while True:
                     self._count(network_id, await subscription.receive_batch())
 
