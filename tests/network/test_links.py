@@ -353,6 +353,34 @@ async def test_a_peer_that_reads_nothing_is_slow_and_harms_no_one(
         assert len(nodes[number].mesh(TOPIC)) >= 3
 
 
+class Steps(trio.abc.Instrument):
+    """Counts how often the tasks of connections take a step."""
+
+    taken = 0
+
+    def before_task_step(self, task: trio.lowlevel.Task) -> None:
+        self.taken += task.name.endswith("_serve_connection")
+
+
+async def test_connections_that_stand_by_are_not_woken_by_what_is_written_to_others(
+    autojump_clock, nodes: Nodes, nursery: trio.Nursery
+):
+    await nodes.start_all(3)
+    await nodes.wait_for_meshes(2)
+    for _ in range(3):
+        await nodes.connect_again(2, 1)
+    await trio.sleep(2)
+    inbox = await collect(nursery, nodes[3])
+    steps = Steps()
+    trio.lowlevel.add_instrument(steps)
+    for number in range(100):
+        await nodes[1].publish(TOPIC, b"%d" % number)
+        await trio.sleep(0.01)
+    await inbox.wait_for(100)
+    trio.lowlevel.remove_instrument(steps)
+    assert steps.taken == 0
+
+
 @pytest.mark.parametrize("at_once", [False, True])
 async def test_links_that_end_on_both_sides_settle_and_do_not_end_each_other_for_ever(
     autojump_clock, nodes: Nodes, monkeypatch: pytest.MonkeyPatch, at_once: bool

@@ -105,6 +105,8 @@ class GossipService:
     _readers: dict[PeerId, _Reader] = attrs.field(factory=dict[PeerId, _Reader], init=False)
     _awaited: AwaitedMessages = attrs.field(factory=AwaitedMessages, init=False)
     _changes: trio.lowlevel.ParkingLot = attrs.field(factory=trio.lowlevel.ParkingLot, init=False)
+    """Who waits for a link, a reader or a connection to come or to go; never for what is written."""
+    _drained: trio.lowlevel.ParkingLot = attrs.field(factory=trio.lowlevel.ParkingLot, init=False)
     _passes: trio.lowlevel.ParkingLot = attrs.field(factory=trio.lowlevel.ParkingLot, init=False)
     _flusher: trio.lowlevel.ParkingLot = attrs.field(factory=trio.lowlevel.ParkingLot, init=False)
     _nursery: trio.Nursery | None = attrs.field(default=None, init=False)
@@ -139,6 +141,8 @@ class GossipService:
             self._awaited.give_up_expired(queued)
             self._cut_stalled(began_s)
             self._after_pass()
+            # What was taken back or has expired may have been the last.
+            self._drained.unpark_all()
             self.metrics.heartbeat_done(trio.current_time() - began_s, began_s - due_s)
 
     async def _watch_mesh(self) -> None:
@@ -179,7 +183,7 @@ class GossipService:
         """Wait until every outbox is written.  The caller gives it a deadline."""
         while not all(link.is_idle for link in self.links.values()):
             self._flusher.unpark()
-            await self._changes.park()
+            await self._drained.park()
 
     # Peers.
 
@@ -286,6 +290,7 @@ class GossipService:
             self.metrics.outbox_closed(link.outbox)
             self._awaited.on_gone(peer)
             self._changes.unpark_all()
+            self._drained.unpark_all()
         self._after_pass()
 
     def on_connection_closed(self) -> None:
@@ -294,8 +299,8 @@ class GossipService:
 
     def _on_written(self, peer: PeerId, outbox: Outbox) -> None:
         self._awaited.on_written(peer)
-        if outbox.is_empty:
-            self._changes.unpark_all()
+        if outbox.is_empty and self._drained:
+            self._drained.unpark_all()
 
     # Reading.
 
