@@ -26,6 +26,14 @@ async def service():
 trio.run(run_until_stopped, service, MainPart())
 print("ended", flush=True)
 """
+# Goes as late as anything in Python, when handlers of signals have been given back.
+LAST = """
+import os
+class Last:
+    def __del__(self, kill=os.kill, own=os.getpid(), number=int(sys.argv[3])):
+        kill(own, number)
+sys.last = Last()
+"""
 
 
 @contextmanager
@@ -71,3 +79,10 @@ def test_a_later_request_to_terminate_leaves_the_clean_end_alone(first: signal.S
             process.send_signal(signal.SIGTERM)
         assert process.stdout.read() == "ended\n"
         assert process.wait(timeout=30) == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_while_the_interpreter_ends_changes_nothing(number: signal.Signals):
+    command = [sys.executable, "-c", SERVICE + LAST, "0", "0", str(int(number))]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "running\nending\ndone\nended\n", "")

@@ -1,5 +1,6 @@
 """How long a command's service runs: until a signal asks it to stop."""
 
+import atexit
 import os
 import signal
 from collections.abc import Awaitable, Callable, Generator
@@ -93,3 +94,5 @@ def _stop_on_signal(stop: Callable[[], None]) -> None:
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, handle)
+        # The interpreter gives our handlers back a tenth of a second before it has ended.
+        atexit.register(signal.signal, number, signal.SIG_IGN)
