@@ -84,9 +84,9 @@ class LineFile:
         """
         self._has_begun = True
         try:
-            task_status.started()
-            # A start that is cancelled waits for this to end, and its caller cannot call `aclose` yet.
+            # A start that is cancelled ends here: its caller waits for that, and cannot call `aclose` yet.
             await trio.lowlevel.checkpoint()
+            task_status.started()
             with self._scope:
                 while self._lines or not self._is_closing:
                     if not self._lines:
