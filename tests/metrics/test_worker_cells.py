@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 from exposition import read_page
 from leanmesh.errors import LocalError
-from leanmesh.metrics._cells import lib
 from leanmesh.metrics.cells import Cells, make_memfd
 from leanmesh.metrics.family import Across, CounterSpec, GaugeSpec, HistogramSpec
 from leanmesh.metrics.mesh_peers import add_mesh_peers
@@ -318,28 +317,6 @@ def test_what_counted_nothing_leaves_nothing_behind(host):
     assert host.values() == {}
     # Nor has it cost another its place among those that are remembered.
     assert skipped(host.workers) == {}
-
-
-def test_a_block_is_never_older_than_its_life(host, monkeypatch):
-    """Who maps it between its magic number and whatever follows sees a heartbeat of now."""
-    ages: list[float] = []
-
-    class Watched:
-        def __getattr__(self, name: str) -> object:
-            if name not in ("cells_format", "cells_set_heartbeat"):
-                return getattr(lib, name)
-
-            def call(*arguments: object) -> object:
-                answer = getattr(lib, name)(*arguments)
-                host.workers.copy()
-                ages.extend(worker.heartbeat_age_s for worker in host.workers.workers)
-                return answer
-
-            return call
-
-    monkeypatch.setattr("leanmesh.metrics.block.lib", Watched())
-    host.start()
-    assert max(ages) < 60.0
 
 
 def test_a_worker_that_never_wrote_leaves_nothing_and_one_that_wrote_nonsense_is_counted(host):
