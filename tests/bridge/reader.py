@@ -26,9 +26,10 @@ async def with_jetstream(url: str, act: Callable[[Any], Awaitable[Any]]) -> Any:
     """Do something with JetStream, in an asyncio loop of its own, in a thread of its own."""
 
     async def act_aio() -> Any:
-        client = await nats.connect(url)
+        # The library's own 2 and 5 seconds are short for a machine that runs several tests at once.
+        client = await nats.connect(url, connect_timeout=30)
         try:
-            return await act(client.jetstream())
+            return await act(client.jetstream(timeout=30))
         finally:
             await client.close()
 

@@ -219,7 +219,8 @@ async def test_answers_that_are_no_acknowledgements_settle_nothing(server: NatsS
     listens = threading.Event()
     async with feeding(params(server)) as feed, trio.open_nursery() as nursery:
         nursery.start_soon(with_jetstream, server.url, chatter)
-        await trio.to_thread.run_sync(listens.wait)
+        # Abandoned when the other fails: it would never be told.
+        await trio.to_thread.run_sync(listens.wait, abandon_on_cancel=True)
         feed.put(b"hello")
     feed.check(acked=1)
     assert await count_stored(server.url) == 1
