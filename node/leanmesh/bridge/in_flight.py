@@ -16,13 +16,14 @@ from leanmesh.service import Outcome, ReceivedMessage, SinkQueue
 class Carried:
     """One message in flight.  `attempts`: how often the server has answered with an error.
 
-    `sent_at_s` is when it was last sent, None when it never was; `retry_at_s` when it is sent again
-    after such an answer.
+    `sent_at_s` is when it was last sent, None when it never was; `pause_s` how long such an answer
+    made it wait, and `retry_at_s` until when.
     """
 
     message: ReceivedMessage
     attempts: int = 0
     sent_at_s: float | None = None
+    pause_s: float = 0.0
     retry_at_s: float = 0.0
 
 

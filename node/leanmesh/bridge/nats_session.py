@@ -223,8 +223,10 @@ class NatsSession:
             if not self._declined:
                 self._declined_at_s, self._declined_because = now_s, f"{reason} ({code})"
             self._declined[number] = None
-            pause_s = self.params.reconnect_first_s * 2 ** (carried.attempts - 1)
-            carried.retry_at_s = now_s + min(pause_s, DECLINED_PAUSE_LIMIT_S)
+            carried.pause_s = min(
+                2 * carried.pause_s or self.params.reconnect_first_s, DECLINED_PAUSE_LIMIT_S
+            )
+            carried.retry_at_s = now_s + carried.pause_s
 
     def _give_up(self, number: int, outcome: Outcome, reason: str) -> None:
         carried = self.in_flight.get(number)

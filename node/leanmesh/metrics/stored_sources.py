@@ -17,6 +17,7 @@ from leanmesh.metrics.family import OTHER, CounterSpec, FamilySpec, GaugeSpec, H
 from leanmesh.metrics.sample import Family, HistogramValue
 from leanmesh.metrics.sources import Sources
 from leanmesh.metrics.stored_values import StoredValues
+from leanmesh.metrics.totals import words_of
 
 # Sources about the very process whose page it is: what a supervisor says itself, about itself and about all.
 OF_THIS_PROCESS = ("process", "mesh_peers", "cells", "workers", "worker_processes", "http")
@@ -70,8 +71,7 @@ class StoredSources(Sources):
         for spec, labels in self._stored - stored:
             if not self.cells.release(spec, *labels, leaves_counts=False):
                 # It was in the shared cell, where nobody may be left.
-                size = len(spec.bounds) + 2 if isinstance(spec, HistogramSpec) else 1
-                add_up(spec, (OTHER,) * len(labels), [0] * size)
+                add_up(spec, (OTHER,) * len(labels), [0] * words_of(spec))
         for spec, labels, words in steps:
             add_up(spec, labels, words)
         values.write()
