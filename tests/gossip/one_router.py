@@ -5,7 +5,8 @@ from typing import Any
 
 import attrs
 from leanmesh.gossip import entries, wire
-from leanmesh.gossip.observer import Observer
+from leanmesh.gossip.message_id import sha256_of_data
+from leanmesh.gossip.observer import Misbehaviour, Observer
 from leanmesh.gossip.params import GossipParams
 from leanmesh.gossip.router import Router
 from leanmesh.gossip.rpc import Control, IHave, Message, Prune, Rpc, Subscription
@@ -23,6 +24,10 @@ def peer_id(number: int) -> PeerId:
 
 def message(data: bytes, topic: str = TOPIC) -> Message:
     return Message(topic, data, None, None, None, None, entries.message(topic.encode(), data))
+
+
+def id_of(data: bytes) -> bytes:
+    return sha256_of_data(message(data), data)
 
 
 class Recording(Observer):
@@ -216,3 +221,9 @@ class OneRouter:
     @property
     def books(self) -> Books:
         return Books(self.observer.calls)
+
+
+def misbehaviour(bench: OneRouter, peer: PeerId) -> dict[Misbehaviour, int]:
+    view = bench.router.view.peer(peer, bench.now_s)
+    assert view is not None
+    return dict(view.misbehaviour)

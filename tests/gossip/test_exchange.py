@@ -3,7 +3,7 @@
 from collections import Counter
 
 import pytest
-from gossip.one_router import TOPIC, OneRouter, message
+from gossip.one_router import TOPIC, OneRouter, id_of, message, misbehaviour
 from gossip.scores import SetScores
 from leanmesh.gossip.message_id import sha256_of_data
 from leanmesh.gossip.observer import Misbehaviour
@@ -11,20 +11,9 @@ from leanmesh.gossip.params import GossipParams
 from leanmesh.gossip.rpc import Control, IHave, Prune
 from leanmesh.gossip.rules import TopicRules
 from leanmesh.gossip.validation import Verdict
-from leanmesh.identity.peer_id import PeerId
 
 PARAMS = GossipParams()
 VALIDATED = TopicRules(message_id=sha256_of_data, is_validated=True)
-
-
-def id_of(data: bytes) -> bytes:
-    return sha256_of_data(message(data), data)
-
-
-def misbehaviour(bench: OneRouter, peer: PeerId) -> dict[Misbehaviour, int]:
-    view = bench.router.view.peer(peer, bench.now_s)
-    assert view is not None
-    return dict(view.misbehaviour)
 
 
 # IHAVE, sent.

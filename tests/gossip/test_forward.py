@@ -1,10 +1,10 @@
 """Whom a message goes to: forwarding along the mesh, publishing, fanout."""
 
 import pytest
-from gossip.one_router import TOPIC, OneRouter, message, peer_id
+from gossip.one_router import TOPIC, OneRouter, id_of, message, peer_id
 from gossip.scores import SetScores
 from leanmesh.gossip.forward import PublishReceipt
-from leanmesh.gossip.message_id import author_and_seqno, sha256_of_data
+from leanmesh.gossip.message_id import author_and_seqno
 from leanmesh.gossip.observer import GraftReason
 from leanmesh.gossip.params import LEAN_PARAMS, GossipParams
 from leanmesh.gossip.router import ContradictoryRules, PeerKnown, PublishRefused
@@ -19,10 +19,6 @@ PARAMS = GossipParams(is_flood_publishing=False)
 # What surrounds short data on the wire: two tags and two lengths, and the topic with its own.
 OVERHEAD_BYTES = 12
 KEY = PrivateKey.of_kind(KeyKind.ED25519, bytes(range(32)))
-
-
-def id_of(data: bytes) -> bytes:
-    return sha256_of_data(message(data), data)
 
 
 def receivers(bench: OneRouter, peers: list[PeerId]) -> list[PeerId]:

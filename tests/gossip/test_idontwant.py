@@ -1,30 +1,18 @@
 """IDONTWANT: whom we tell, what is spared, and what is remembered of it."""
 
 import pytest
-from gossip.one_router import TOPIC, OneRouter, message
+from gossip.one_router import TOPIC, OneRouter, id_of, message, misbehaviour
 from leanmesh.gossip.message_id import sha256_of_data
-from leanmesh.gossip.observer import Misbehaviour
 from leanmesh.gossip.params import GossipParams
 from leanmesh.gossip.rpc import Control
 from leanmesh.gossip.rules import TopicRules
 from leanmesh.gossip.wire_params import OutboxLimits
-from leanmesh.identity.peer_id import PeerId
 
 PARAMS = GossipParams()
 LARGE = bytes(PARAMS.idontwant_threshold_bytes)
 # Its dialect forgets who sent duplicates, as most do.
 FORGETFUL = "go-libp2p/0.51"
 VALIDATED = TopicRules(message_id=sha256_of_data, is_validated=True)
-
-
-def id_of(data: bytes) -> bytes:
-    return sha256_of_data(message(data), data)
-
-
-def misbehaviour(bench: OneRouter, peer: PeerId) -> dict[Misbehaviour, int]:
-    view = bench.router.view.peer(peer, bench.now_s)
-    assert view is not None
-    return dict(view.misbehaviour)
 
 
 # IDONTWANT, sent.

@@ -5,7 +5,7 @@ import zlib
 
 import attrs
 import pytest
-from gossip.one_router import TOPIC, OneRouter, message
+from gossip.one_router import TOPIC, OneRouter, message, misbehaviour
 from leanmesh.contain import ContainedErrors
 from leanmesh.errors import LocalError
 from leanmesh.gossip import entries
@@ -17,7 +17,6 @@ from leanmesh.gossip.rules import TopicRules
 from leanmesh.gossip.signing import SignaturePolicy, Signer, verify
 from leanmesh.gossip.validation import Verdict
 from leanmesh.identity.keys import KeyKind, PrivateKey, PublicKey
-from leanmesh.identity.peer_id import PeerId
 
 KEY = PrivateKey.of_kind(KeyKind.ED25519, bytes(range(32)))
 AUTHOR = Signer(PrivateKey.of_kind(KeyKind.ED25519, bytes(32)))
@@ -58,12 +57,6 @@ def forged(original: Message, data: bytes) -> Message:
         original.topic.encode(), data, original.source, original.seqno, original.signature, original.key
     )
     return attrs.evolve(original, data=data, field=field)
-
-
-def misbehaviour(bench: OneRouter, peer: PeerId) -> dict[Misbehaviour, int]:
-    view = bench.router.view.peer(peer, bench.now_s)
-    assert view is not None
-    return dict(view.misbehaviour)
 
 
 # Signed messages with a transform.

@@ -1,7 +1,7 @@
 """What becomes of a received copy: policies, verdicts, throttling, replays, and books that close."""
 
 import pytest
-from gossip.one_router import TOPIC, OneRouter, message
+from gossip.one_router import TOPIC, OneRouter, id_of, message, misbehaviour
 from leanmesh.gossip import entries
 from leanmesh.gossip.message_id import DomainSeparatedHash, sha256_of_data
 from leanmesh.gossip.observer import (
@@ -23,22 +23,12 @@ KEY = PrivateKey.of_kind(KeyKind.ED25519, bytes(range(32)))
 AUTHOR = PrivateKey.of_kind(KeyKind.ED25519, bytes(32))
 
 
-def id_of(data: bytes) -> bytes:
-    return sha256_of_data(message(data), data)
-
-
 def validated(params: GossipParams | None = None) -> OneRouter:
     return OneRouter(params, rules=lambda topic: VALIDATED)
 
 
 def signed(**options: object) -> OneRouter:
     return OneRouter(policy=SignaturePolicy.STRICT_SIGN, signer=Signer(KEY), **options)
-
-
-def misbehaviour(bench: OneRouter, peer: PeerId) -> dict[Misbehaviour, int]:
-    view = bench.router.view.peer(peer, bench.now_s)
-    assert view is not None
-    return dict(view.misbehaviour)
 
 
 def altered(original: Message, **changes: bytes | None) -> Message:
