@@ -216,3 +216,10 @@ async def eventually(condition: Callable[[], object], timeout_s: float = 10.0) -
     with trio.fail_after(timeout_s):
         while not condition():
             await trio.sleep(0.01)
+
+
+async def cancel_after(turns: int, scope: trio.CancelScope) -> None:
+    """Cancel when so many turns of the loop have passed."""
+    for _ in range(turns):
+        await trio.lowlevel.checkpoint()
+    scope.cancel()

@@ -16,7 +16,7 @@ from leanmesh.transport.interface import Stream
 from leanmesh.transport.memory import MemoryNetwork
 from leanmesh.wire.identify import Identify
 from leanmesh.wire.multiaddr import Multiaddr
-from network.nodes import TOPIC, Nodes, check_books, collect, eventually
+from network.nodes import TOPIC, Nodes, cancel_after, check_books, collect, eventually
 
 
 def params(network_id: int, *peers: str, **more) -> NetworkParams:
@@ -429,14 +429,9 @@ async def test_a_node_can_be_cancelled_at_any_moment_of_its_start(autojump_clock
         )
     )
 
-    async def cancel(scope: trio.CancelScope) -> None:
-        for _ in range(turns):
-            await trio.lowlevel.checkpoint()
-        scope.cancel()
-
     async with trio.open_nursery() as nursery:
         with trio.CancelScope() as scope:
-            nursery.start_soon(cancel, scope)
+            nursery.start_soon(cancel_after, turns, scope)
             async with (
                 open_node(settings, hosts={0: nodes.memory.host("10.0.0.9")}) as node,
                 node.subscribe(TOPIC) as messages,

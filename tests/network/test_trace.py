@@ -13,6 +13,7 @@ from leanmesh.service.node import Node
 from leanmesh.service.params import NetworkParams, RecordParams, TraceParams
 from leanmesh.settings import Settings
 from leanmesh.transport.memory import MemoryNetwork
+from network.nodes import cancel_after
 
 TOPIC = "news"
 NODES = 4
@@ -110,14 +111,9 @@ async def test_a_start_that_is_cancelled_ends_and_leaves_no_trace_open(tmp_path:
     hosts = {0: MemoryNetwork().host("10.0.0.1")}
     settings = Settings(network=networks()[:1], trace=TraceParams(file=str(path)))
 
-    async def cancel(scope: trio.CancelScope) -> None:
-        for _ in range(turns):
-            await trio.lowlevel.checkpoint()
-        scope.cancel()
-
     async with trio.open_nursery() as nursery:
         with trio.CancelScope() as scope:
-            nursery.start_soon(cancel, scope)
+            nursery.start_soon(cancel_after, turns, scope)
             async with open_node(settings, hosts=hosts):
                 await trio.sleep_forever()
     assert scope.cancelled_caught
